@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Every limit of this implementation, with its reason. Protocol numbers stand in wg/constants.h. */
+#ifndef BASE_LIMITS_H
+#define BASE_LIMITS_H
+
+/* Packets a stage works on at once: fills the crypto lanes, fits a 64-bit mask. */
+#define LIMIT_BURST 64
+
+/* WireGuard interfaces in one program: an id fits the small tables the classifier scans. */
+#define LIMIT_INTERFACES 16
+
+/* DPDK ports in one program. */
+#define LIMIT_PORTS 16
+
+/* Worker lcores: bounds per-worker arrays. */
+#define LIMIT_WORKERS 64
+
+/* Peers in the whole program: 2^20 for one interface, the requirement. */
+#define LIMIT_PEERS (1u << 20)
+
+/* Receiver-index slots: a handshake and three sessions for each of 2^20 peers. */
+#define LIMIT_INDEX_BITS 22
+
+/* Largest inner packet (bytes): jumbo frames of 9,000 and some room for odd MTUs. */
+#define LIMIT_INNER_BYTES 9216
+
+#endif

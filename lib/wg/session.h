@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A session: the transport keys of one handshake, and what changes with each packet (whitepaper
+ * section 5.4.5). Made and freed by the device (control thread), used by workers from the moment it
+ * is published until a grace period after it was retired.
+ *
+ * Laid out by direction: opening reads the first line, sealing the second, the window comes last.
+ */
+#ifndef WG_SESSION_H
+#define WG_SESSION_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wg/constants.h"
+#include "wg/replay.h"
+
+#define WG_CACHE_LINE 64
+
+struct wg_session {
+	/* Opening. [const after publish, workers r] */
+	alignas(WG_CACHE_LINE) uint8_t receive_key[WG_KEY_BYTES];
+	uint32_t local_index; /* the index that the peer sends to us */
+	uint32_t peer_id;
+	uint64_t born_ns;
+	bool initiator;		/* we began this handshake: rekeying is ours */
+	_Atomic bool confirmed; /* [control w, workers r] the peer has proven its keys */
+	_Atomic bool rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
+
+	/* Sealing. send_counter [workers w] by wg_session_reserve() only; the rest const */
+	alignas(WG_CACHE_LINE) uint8_t send_key[WG_KEY_BYTES];
+	uint32_t remote_index;
+	_Atomic uint64_t send_counter;
+
+	/* [workers w] under the lock: the one lock on the data path */
+	alignas(WG_CACHE_LINE) atomic_flag replay_lock;
+	struct replay_window replay;
+};
+
+/*
+ * Reserves n consecutive counters (n >= 1) and returns the first, or UINT64_MAX when they would
+ * reach REJECT_AFTER_MESSAGES: the session then seals no more. No counter is handed out twice.
+ */
+static inline uint64_t wg_session_reserve(struct wg_session *session, unsigned n)
+{
+	uint64_t first = atomic_fetch_add_explicit(&session->send_counter, n, memory_order_relaxed);
+	if (__builtin_expect(first >= WG_REJECT_AFTER_MESSAGES - n, 0)) {
+		/* Step back so that failing reservations can never wrap the counter. */
+		atomic_fetch_sub_explicit(&session->send_counter, n, memory_order_relaxed);
+		return UINT64_MAX;
+	}
+	return first;
+}
+
+/* True while packets may be sealed or opened with it: younger than REJECT_AFTER_TIME. */
+static inline bool wg_session_alive(const struct wg_session *session, uint64_t now_ns)
+{
+	return now_ns - session->born_ns < WG_REJECT_AFTER_TIME_NS;
+}
+
+static inline void wg_session_lock_replay(struct wg_session *session)
+{
+	while (atomic_flag_test_and_set_explicit(&session->replay_lock, memory_order_acquire))
+		__builtin_ia32_pause();
+}
+
+static inline void wg_session_unlock_replay(struct wg_session *session)
+{
+	atomic_flag_clear_explicit(&session->replay_lock, memory_order_release);
+}
+
+#endif
