@@ -7,7 +7,6 @@ import sys
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/interop"))
 import lab  # noqa: E402
-from conftest import Site  # noqa: E402
 
 
 def row(name, value):
@@ -87,7 +86,7 @@ def main():
     with lab.Topology() as topology:
         lab.on_signals_close(topology)
         try:
-            site = Site(topology)
+            site = lab.Site(topology)
             show(site)
             if "--shell" in sys.argv[1:]:
                 explain(site)

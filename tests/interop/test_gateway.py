@@ -6,7 +6,6 @@ import signal
 
 import lab
 import pytest
-from conftest import keypair
 
 
 def tcp(client, server, address, reverse=False, seconds=1):
@@ -121,7 +120,7 @@ def test_peers_change_under_traffic(site):
     wan = site.topology.wan
     assert site.ping_through()
     pings = wan.start("ping", "-n", "-q", "-i", "0.01", "-c", "200", "10.1.0.2", log="pings")
-    keys = [keypair()[1] for _ in range(20)]
+    keys = [lab.keypair()[1] for _ in range(20)]
     for n, key in enumerate(keys):
         site.gateway.set("peer", key, "allowed-ips", f"10.50.{n}.0/24")
     for key in keys:
@@ -157,7 +156,7 @@ def test_wg_tool(site):
     lab.run("wg", "setconf", gateway.name, path)
     assert showconf() == shown
     extra = os.path.join(site.topology.dir, "extra.conf")
-    other = keypair()[1]
+    other = lab.keypair()[1]
     with open(extra, "w", encoding="utf-8") as file:
         file.write(f"[Peer]\nPublicKey = {other}\nAllowedIPs = 10.77.0.0/16\n"
                    "PersistentKeepalive = 25\n")
