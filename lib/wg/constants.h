@@ -21,12 +21,12 @@
 /* Section 6.1 */
 #define WG_REKEY_AFTER_MESSAGES	 (1ull << 60)
 #define WG_REJECT_AFTER_MESSAGES (UINT64_MAX - (1ull << 13))
-#define WG_REKEY_AFTER_TIME_NS	 (120 * NS_PER_S)
-#define WG_REJECT_AFTER_TIME_NS	 (180 * NS_PER_S)
-#define WG_REKEY_ATTEMPT_TIME_NS (90 * NS_PER_S)
-#define WG_REKEY_TIMEOUT_NS	 (5 * NS_PER_S)
+#define WG_REKEY_AFTER_TIME_NS	 (120 * NS_PER_SEC)
+#define WG_REJECT_AFTER_TIME_NS	 (180 * NS_PER_SEC)
+#define WG_REKEY_ATTEMPT_TIME_NS (90 * NS_PER_SEC)
+#define WG_REKEY_TIMEOUT_NS	 (5 * NS_PER_SEC)
 #define WG_REKEY_JITTER_NS	 (333 * NS_PER_MS)
-#define WG_KEEPALIVE_TIMEOUT_NS	 (10 * NS_PER_S)
+#define WG_KEEPALIVE_TIMEOUT_NS	 (10 * NS_PER_SEC)
 
 /* Sections 6.2 to 6.4, derived */
 #define WG_REKEY_ON_RECEIVE_NS                                                                     \
@@ -38,7 +38,7 @@
 #define WG_INITIATION_INTERVAL_NS (20 * NS_PER_MS)
 
 /* Section 5.3 */
-#define WG_COOKIE_SECRET_MAX_AGE_NS (120 * NS_PER_S)
+#define WG_COOKIE_SECRET_MAX_AGE_NS (120 * NS_PER_SEC)
 
 /* Section 5.4.6: counters kept in the replay window; some must lie beyond it to be useful. */
 #define WG_REPLAY_WINDOW 8192
