@@ -24,4 +24,16 @@
 /* Largest inner packet (bytes): jumbo frames of 9,000 and some room for odd MTUs. */
 #define LIMIT_INNER_BYTES 9216
 
+/* Next hops: one for each neighbour of the kernel's and each gateway (its default is 1,024). */
+#define LIMIT_NEXTHOPS (1u << 16)
+
+/*
+ * Rings between threads, in packets; powers of two. Each is drained at least every few
+ * milliseconds, and all of them together hold no more than a small pool has.
+ */
+#define LIMIT_CONTROL_RING 2048 /* a second of handshakes at 2,000 a second: then shed load */
+#define LIMIT_HINT_RING	   2048 /* hints; lost ones are raised again */
+#define LIMIT_IN_RING	   2048 /* a 64 KiB read of the host is 45 packets; tens of these */
+#define LIMIT_HOST_RING	   1024
+
 #endif

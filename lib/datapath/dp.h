@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Everything that control publishes for the workers, and the rings between the threads.
+ *
+ * Thread: control, all functions, unless stated. None of them waits: what is replaced goes to the
+ * reclaim queue and is freed after a grace period, when control calls dp_reclaim_poll(). Workers
+ * read through the pointers and report quiescent once a turn (worker.h); no pointer from here
+ * survives a turn.
+ *
+ * Memory: tables by index are reserved address space (a page is taken when its first entry is set),
+ * everything else is rte_malloc'ed.
+ */
+#ifndef DATAPATH_DP_H
+#define DATAPATH_DP_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+#include "base/limits.h"
+#include "datapath/drops.h"
+#include "datapath/mbuf.h"
+#include "wg/activity.h"
+#include "wg/device.h"
+#include "wg/session.h"
+
+struct rte_ring;
+struct rte_rcu_qsbr;
+struct dp_lpm;
+struct dp_reclaim;
+struct dp_locals;
+
+#define DP_OUTER_HEADER_MAX 62 /* Ethernet 14, IPv6 40, UDP 8 */
+#define DP_ETHER_BYTES	    14
+
+/*
+ * The way to a peer's endpoint: Ethernet, IP and UDP headers made ready by outer_prepare() of
+ * net/outer.h, lengths and checksums still to be filled in. Replaced whole. [const after publish]
+ */
+struct dp_outer {
+	uint8_t header_len; /* 42 or 62 */
+	uint8_t port;	    /* the port it leaves through; its MTU bounds the IP packet */
+	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends
+			  */
+	uint8_t header[DP_OUTER_HEADER_MAX];
+};
+
+/* A peer as workers see it. One cache line. */
+struct dp_peer {
+	alignas(64) uint32_t id;		/* [const after publish] */
+	uint8_t interface;			/* [const after publish] */
+	struct wg_activity *activity;		/* [const after publish], the stamps [workers w] */
+	_Atomic(struct wg_session *) current;	/* [control w, workers r] */
+	_Atomic(const struct dp_outer *) outer; /* [control w, workers r] NULL: no endpoint */
+};
+
+/* A WireGuard interface as workers see it. */
+struct dp_interface {
+	_Atomic(struct dp_lpm *) allowed; /* [control w, workers r] inner address -> peer id; NULL:
+					     there is no such interface */
+	_Atomic uint16_t listen_port_be;  /* [control w, workers r] 0: none */
+	_Atomic uint16_t mtu;		  /* [control w, workers r] of the tunnel */
+};
+
+/* A DPDK port. [control w before workers start, workers r], but for mtu. */
+struct dp_port {
+	bool outer, inner; /* one-armed: both */
+	bool offload_ipv4; /* the NIC fills in IPv4 header checksums */
+	bool offload_udp;  /* the NIC fills in UDP checksums */
+	uint8_t mac[6];
+	uint32_t scope_id;    /* kernel's index of its TAP: scope of link-local peers behind it */
+	_Atomic uint16_t mtu; /* [control w, workers r] largest IP packet */
+};
+
+enum dp_nexthop_kind {
+	DP_NEXTHOP_HOST, /* the kernel: unresolved, local, unreachable, anything unusual */
+	DP_NEXTHOP_PORT, /* a neighbour behind a port */
+	DP_NEXTHOP_WG,	 /* a WireGuard interface */
+};
+
+struct dp_nexthop {
+	uint8_t kind;	   /* enum dp_nexthop_kind */
+	uint8_t port;	   /* DP_NEXTHOP_PORT */
+	uint8_t interface; /* DP_NEXTHOP_WG */
+	/* DP_NEXTHOP_PORT: destination and source MAC; the type is filled in for each packet. */
+	uint8_t ether[DP_ETHER_BYTES];
+};
+
+struct dp {
+	/* [control w, workers r] Slot of a receiver index -> session; compare the whole index. */
+	_Atomic(struct wg_session *) *sessions;
+	/* [control w, workers r] Peer id -> peer. */
+	_Atomic(struct dp_peer *) *peers;
+	/* [control w, workers r] Next hop id -> next hop; NULL is DP_NEXTHOP_HOST. */
+	_Atomic(const struct dp_nexthop *) *nexthops;
+	/* Inner destination -> next hop id; no match is the host. Changed by control in place. */
+	struct dp_lpm *routes;
+	/* [control w, workers r] False: the host forwards all of that family (ip_forward is off, or
+	 * it uses policy routing). */
+	_Atomic bool forward_ipv4, forward_ipv6;
+	/* [control w, workers r] Our own addresses. */
+	_Atomic(const struct dp_locals *) locals;
+
+	struct dp_interface interfaces[LIMIT_INTERFACES];
+	struct dp_port ports[LIMIT_PORTS];
+
+	/* Rings of mbufs, but for hint_ring: elements of struct dp_hint. [const after create] */
+	struct rte_ring *control_ring;		 /* many producers, control consumes */
+	struct rte_ring *hint_ring;		 /* many producers, control consumes */
+	struct rte_ring *in_ring[LIMIT_WORKERS]; /* many producers, the worker consumes */
+	struct rte_ring *host_ring[DP_NETDEVS];	 /* many producers, host exchange consumes */
+
+	/* Workers report here with their id; the reclaim queue waits for them. [const after create]
+	 */
+	struct rte_rcu_qsbr *qsbr;
+	struct dp_reclaim *reclaim; /* control's */
+	unsigned workers;
+};
+
+/* What a worker saw. Lossy and idempotent: the next packet raises it again. */
+enum dp_hint_kind {
+	DP_HINT_REKEY,	 /* peer_id: its current session is old or nearly used up */
+	DP_HINT_CONFIRM, /* local_index: the first packet on it was authenticated */
+	DP_HINT_ROAM,	 /* peer_id: an authenticated packet came along path */
+};
+
+struct dp_hint {
+	uint8_t kind; /* enum dp_hint_kind */
+	uint8_t interface;
+	uint32_t peer_id;
+	uint32_t local_index;
+	struct wg_path path;
+};
+
+/* EAL must be up. 0, -EINVAL (workers of 1..LIMIT_WORKERS) or -ENOMEM. One at a time in a process.
+ */
+int dp_create(unsigned workers, struct dp **out);
+/* No worker runs any more. Frees what is still published but for sessions and activities. */
+void dp_destroy(struct dp *dp);
+
+/* Sets a port before workers start; mtu is copied too. */
+void dp_set_port(struct dp *dp, unsigned port, const struct dp_port *config);
+void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu);
+
+/* Makes an interface with an empty cryptokey routing table, interfaces[id].allowed. 0 or -ENOMEM.
+ */
+int dp_add_interface(struct dp *dp, unsigned id, uint16_t mtu);
+void dp_interface_set_listen_port(struct dp *dp, unsigned id, uint16_t port);
+void dp_interface_set_mtu(struct dp *dp, unsigned id, uint16_t mtu);
+/* Its peers were removed before. */
+void dp_remove_interface(struct dp *dp, unsigned id);
+
+/*
+ * Called by dp_reclaim_poll() when no worker can see object any more; object is then the callback's
+ * to free.
+ */
+typedef void (*dp_free_fn)(void *arg, void *object);
+
+/* From now on workers open with session, found by its local_index. */
+void dp_publish_session(struct dp *dp, struct wg_session *session);
+/* From now on they do not; released is called when none can be at it any more. 0 or -ENOMEM: then
+ * it stays published. */
+int dp_retire_session(struct dp *dp, struct wg_session *session, dp_free_fn released, void *arg);
+
+/* Publishes a peer without session and endpoint. 0 or -ENOMEM. */
+int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
+/* The published peer, or NULL. */
+struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id);
+/* The session it seals with, NULL: none. */
+void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session);
+/* Copies outer; NULL: the endpoint is not known. 0 or -ENOMEM. */
+int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer);
+/* Removes the peer; released(arg, activity) is called when no worker can be at it any more. 0 or
+ * -ENOMEM: then it stays published. */
+int dp_remove_peer(struct dp *dp, uint32_t id, dp_free_fn released, void *arg);
+
+/* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM. */
+int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop);
+/* Whether the workers forward this family or leave it to the host. At first they do. */
+void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on);
+/* Our own addresses, all of them, in any order. 0 or -ENOMEM. */
+int dp_set_locals(struct dp *dp, const struct ip_addr *addrs, unsigned n);
+
+/*
+ * Sends packets to another thread's ring, each dp_mbuf filled in; those that do not fit are dropped
+ * under reason. Any thread.
+ */
+void dp_pass(struct rte_ring *ring, struct rte_mbuf *const *mbufs, unsigned n,
+	struct dp_drops *drops, enum dp_drop_reason reason);
+
+/* Where the frame of a DP_HANDSHAKE packet came from and went to. Any thread. */
+void dp_frame_path(struct rte_mbuf *m, struct wg_path *path);
+
+#endif
