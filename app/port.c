@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "port.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_ethdev.h>
+
+#include "log.h"
+
+#define RX_DESCRIPTORS 1024
+#define TX_DESCRIPTORS 1024
+
+/* Spread by addresses and ports; what a port does not know of it is left out. */
+#define RSS_WANTED (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP)
+
+#define TX_CHECKSUMS (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
+
+static void list_ports(char *buf, size_t size)
+{
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (uint16_t id = 0; id < RTE_MAX_ETHPORTS; id++) {
+		char name[RTE_ETH_NAME_MAX_LEN];
+		if (!rte_eth_dev_is_valid_port(id) || rte_eth_dev_get_name_by_port(id, name) != 0)
+			continue;
+		int n = snprintf(
+			buf + used, size - used, "%s%s (port %u)", used ? ", " : "", name, id);
+		if (n < 0 || (size_t)n >= size - used)
+			return;
+		used += (size_t)n;
+	}
+}
+
+int port_find(const char *device, uint16_t *id)
+{
+	char *end;
+	unsigned long number = strtoul(device, &end, 10);
+
+	if (rte_eth_dev_get_port_by_name(device, id) == 0)
+		return 0;
+	if (device[0] != '\0' && *end == '\0' && number < RTE_MAX_ETHPORTS &&
+		rte_eth_dev_is_valid_port((uint16_t)number)) {
+		*id = (uint16_t)number;
+		return 0;
+	}
+
+	char known[512];
+	list_ports(known, sizeof(known));
+	if (known[0] == '\0')
+		log_error("port \"%s\" not found: DPDK sees no port at all; bind a NIC with "
+			  "dpdk-devbind.py and allow it with -a, or give a --vdev",
+			device);
+	else
+		log_error("port \"%s\" not found; DPDK sees: %s", device, known);
+	return -ENODEV;
+}
+
+uint32_t port_max_frame(const struct port *ports, unsigned count)
+{
+	uint32_t most = RTE_ETHER_MTU;
+
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t mtu;
+		if (rte_eth_dev_get_mtu(ports[i].id, &mtu) == 0 && mtu > most)
+			most = mtu;
+	}
+	return most + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN;
+}
+
+static int set_up_queues(
+	const struct port *port, const struct rte_eth_dev_info *info, struct rte_mempool *pool)
+{
+	uint16_t rx_descriptors = RX_DESCRIPTORS, tx_descriptors = TX_DESCRIPTORS;
+	int socket = rte_eth_dev_socket_id(port->id);
+	int err = rte_eth_dev_adjust_nb_rx_tx_desc(port->id, &rx_descriptors, &tx_descriptors);
+
+	if (err)
+		return err;
+	struct rte_eth_rxconf rxconf = info->default_rxconf;
+	struct rte_eth_txconf txconf = info->default_txconf;
+	if (port->checksum_offload)
+		txconf.offloads |= TX_CHECKSUMS;
+	for (uint16_t q = 0; q < port->rx_queues && !err; q++)
+		err = rte_eth_rx_queue_setup(
+			port->id, q, rx_descriptors, (unsigned)socket, &rxconf, pool);
+	for (uint16_t q = 0; q < port->tx_queues && !err; q++)
+		err = rte_eth_tx_queue_setup(
+			port->id, q, tx_descriptors, (unsigned)socket, &txconf);
+	return err;
+}
+
+static int failed(const struct port *port, const char *step, int err)
+{
+	log_error("port %s: %s: %s", port->device, step, strerror(-err));
+	return err;
+}
+
+int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
+{
+	struct rte_eth_dev_info info;
+	int err = rte_eth_dev_info_get(port->id, &info);
+
+	if (err)
+		return failed(port, "reading its capabilities failed", err);
+	port->rx_queues = (uint16_t)RTE_MIN(workers, (unsigned)info.max_rx_queues);
+	port->tx_queues = (uint16_t)RTE_MIN(workers, (unsigned)info.max_tx_queues);
+	port->checksum_offload = (info.tx_offload_capa & TX_CHECKSUMS) == TX_CHECKSUMS;
+
+	struct rte_eth_conf conf = {0};
+	uint64_t rss = RSS_WANTED & info.flow_type_rss_offloads;
+	if (port->rx_queues > 1 && rss != 0) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = rss;
+	}
+	if (port->checksum_offload)
+		conf.txmode.offloads |= TX_CHECKSUMS;
+	if (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)
+		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+
+	err = rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
+	if (err)
+		return failed(port, "configuring failed", err);
+	err = set_up_queues(port, &info, pool);
+	if (err)
+		return failed(port, "setting up its queues failed", err);
+	err = rte_eth_dev_start(port->id);
+	if (err)
+		return failed(port, "starting failed", err);
+	/* Needed for multicast (ND, routing protocols); a port without it receives all the same. */
+	(void)rte_eth_allmulticast_enable(port->id);
+
+	err = rte_eth_macaddr_get(port->id, &port->mac);
+	if (err)
+		return failed(port, "reading its MAC address failed", err);
+	if (rte_eth_dev_get_mtu(port->id, &port->mtu) != 0)
+		port->mtu = RTE_ETHER_MTU;
+	return 0;
+}
+
+void port_stop(struct port *port)
+{
+	(void)rte_eth_dev_stop(port->id);
+	(void)rte_eth_dev_close(port->id);
+}
