@@ -54,10 +54,19 @@ static inline uint64_t wg_session_reserve(struct wg_session *session, unsigned n
 	return first;
 }
 
+/*
+ * How old a session is. A worker's now is that of the beginning of its turn: a session that control
+ * made since is not of a great age, but new.
+ */
+static inline uint64_t wg_session_age_ns(const struct wg_session *session, uint64_t now_ns)
+{
+	return now_ns > session->born_ns ? now_ns - session->born_ns : 0;
+}
+
 /* True while packets may be sealed or opened with it: younger than REJECT_AFTER_TIME. */
 static inline bool wg_session_alive(const struct wg_session *session, uint64_t now_ns)
 {
-	return now_ns - session->born_ns < WG_REJECT_AFTER_TIME_NS;
+	return wg_session_age_ns(session, now_ns) < WG_REJECT_AFTER_TIME_NS;
 }
 
 static inline void wg_session_lock_replay(struct wg_session *session)
