@@ -39,6 +39,8 @@
 
 /* Section 5.3 */
 #define WG_COOKIE_SECRET_MAX_AGE_NS (120 * NS_PER_SEC)
+/* Kept back by the sender of a cookie for its message to arrive in time (as Linux does). */
+#define WG_COOKIE_LATENCY_NS (5 * NS_PER_SEC)
 
 /* Section 5.4.6: counters kept in the replay window; some must lie beyond it to be useful. */
 #define WG_REPLAY_WINDOW 8192

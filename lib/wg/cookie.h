@@ -40,12 +40,15 @@ enum cookie_mac_state {
 void cookie_checker_init(struct cookie_checker *checker, const uint8_t public_key[WG_KEY_BYTES]);
 void cookie_jar_init(struct cookie_jar *jar, const uint8_t peer_public_key[WG_KEY_BYTES]);
 
-/* Writes mac1 and, with a cookie younger than 120 s, mac2 (else zero) into the message's end. */
+/*
+ * Writes mac1 and, with a cookie younger than 115 s, mac2 (else zero) into the message's end. The
+ * receiver may renew its secret at 120 s: the difference is for the message to arrive.
+ */
 void cookie_add_macs(struct cookie_jar *jar, void *msg, size_t len, uint64_t now_ns);
 
 /*
  * Checks the macs of a received handshake message. mac2 is checked only when check_cookie, against
- * the cookie of its source address and port.
+ * the cookie of its source address and port; a cookie ends with its secret, at 120 s.
  */
 enum cookie_mac_state cookie_check_macs(const struct cookie_checker *checker, const void *msg,
 		size_t len, const struct endpoint *source, bool check_cookie, uint64_t now_ns);
@@ -58,7 +61,10 @@ void cookie_make_reply(struct cookie_checker *checker, struct wg_msg_cookie_repl
 		const void *msg, size_t len, const struct endpoint *source,
 		const uint8_t random[WG_KEY_BYTES + 24], uint64_t now_ns);
 
-/* Takes the cookie of a reply; false when it does not authenticate or answers nothing we sent. */
+/*
+ * Takes the cookie of a reply; false, and nothing changed, when it does not authenticate or answers
+ * nothing we sent. Only the first reply to a message is taken.
+ */
 __attribute__((warn_unused_result)) bool cookie_take_reply(struct cookie_jar *jar,
 		const struct wg_msg_cookie_reply *msg, uint64_t now_ns);
 

@@ -4,11 +4,14 @@
 #define WG_MESSAGES_H
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "base/bytes.h"
 #include "wg/constants.h"
 
 enum wg_message_type {
+	WG_MSG_NONE = 0, /* what is no message at all */
 	WG_MSG_INITIATION = 1,
 	WG_MSG_RESPONSE = 2,
 	WG_MSG_COOKIE_REPLY = 3,
@@ -63,5 +66,29 @@ static_assert(sizeof(struct wg_msg_data) == 16, "section 5.4.6");
 
 /* The largest message of a handshake. */
 #define WG_HANDSHAKE_MAX_BYTES sizeof(struct wg_msg_initiation)
+
+/*
+ * What a whole UDP payload claims to be: its type if the type word (reserved bytes included) is
+ * known and the length is one that the type can have, else WG_MSG_NONE. The message may then be
+ * read through its struct.
+ */
+static inline enum wg_message_type wg_message_type_of(const void *msg, size_t len)
+{
+	if (len < sizeof(uint32_t))
+		return WG_MSG_NONE;
+	switch (load_le32(msg)) {
+	case WG_MSG_INITIATION:
+		return len == sizeof(struct wg_msg_initiation) ? WG_MSG_INITIATION : WG_MSG_NONE;
+	case WG_MSG_RESPONSE:
+		return len == sizeof(struct wg_msg_response) ? WG_MSG_RESPONSE : WG_MSG_NONE;
+	case WG_MSG_COOKIE_REPLY:
+		return len == sizeof(struct wg_msg_cookie_reply) ? WG_MSG_COOKIE_REPLY
+								 : WG_MSG_NONE;
+	case WG_MSG_DATA:
+		return len >= WG_KEEPALIVE_BYTES ? WG_MSG_DATA : WG_MSG_NONE;
+	default:
+		return WG_MSG_NONE;
+	}
+}
 
 #endif

@@ -85,14 +85,19 @@ enum wg_verdict noise_open_initiation(struct noise_opened_initiation *out,
 /*
  * Responder, step two, with the peer found by its public key: the timestamp must decrypt and be
  * newer than the last, and the last accepted initiation at least 20 ms old. On WG_ACCEPTED state
- * becomes INITIATION_ACCEPTED and a handshake in progress is replaced; on anything else
+ * becomes INITIATION_ACCEPTED and a handshake in progress is replaced (read its local index before:
+ * it is WG_INDEX_NONE then, until the response is made); on anything else
  * (WG_BAD_STATIC, WG_REPLAYED, WG_FLOODED) the peer is unchanged. Wipes *opened.
  */
 enum wg_verdict noise_accept_initiation(struct noise_peer *peer,
 		struct noise_opened_initiation *opened, const struct wg_msg_initiation *msg,
 		uint64_t now_ns);
 
-/* Responder, second message: fills all but the macs; state becomes RESPONSE_SENT. */
+/*
+ * Responder, second message, in state INITIATION_ACCEPTED only: fills all but the macs; state
+ * becomes RESPONSE_SENT. ephemeral as above. False, and the peer unchanged, when a shared secret
+ * is zero.
+ */
 __attribute__((warn_unused_result)) bool noise_create_response(struct noise_peer *peer,
 		uint32_t local_index, const uint8_t ephemeral[WG_KEY_BYTES],
 		struct wg_msg_response *out);
