@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The host's side of an interface's configuration, as wg-quick(8) would do it: addresses, MTU, link
+ * up, routes to the allowed IPs. Everything is written down as it is done and undone in reverse
+ * order, at the end or when a later step fails.
+ *
+ * Thread: control. Blocks only while the kernel works on a request (100,000 routes: about a
+ *second). Allocates with malloc.
+ *
+ * Routes. Table = off: none. Table = N: each allowed IP in table N. Table = auto: in the main
+ *table, but for those that the interface's own addresses cover already; a default route (0.0.0.0/0,
+ *::/0) goes, as with wg-quick, into a table of its own with two policy rules, not from all fwmark
+ *TABLE lookup TABLE from all lookup main suppress_prefixlength 0 so that everything but the marked
+ *sealed packets takes it: the interface's sockets must be given the mark (ifconfig_fwmark()).
+ *wg-quick's firewall rules against spoofed answers are not made: what comes sealed is checked
+ *against the allowed IPs, and the rest is the operator's firewall.
+ *
+ * wg-quick sets routes once. Here they may follow the configuration file's peers while the program
+ * runs: ifconfig_add_routes(), ifconfig_remove_routes().
+ */
+#ifndef APP_IFCONFIG_H
+#define APP_IFCONFIG_H
+
+#include <stdint.h>
+
+#include "base/addr.h"
+
+#define IFCONFIG_MESSAGE_BYTES 320
+#define IFCONFIG_NAME_BYTES    16
+/* The first table (and mark) that is tried for a default route. */
+#define IFCONFIG_FIRST_TABLE 51820u
+
+struct ifconfig;
+
+enum ifconfig_table {
+	IFCONFIG_TABLE_AUTO,
+	IFCONFIG_TABLE_OFF,
+	IFCONFIG_TABLE_NUMBER,
+};
+
+struct ifconfig_request {
+	const char *name; /* of the interface, for messages */
+	uint32_t ifindex;
+	const struct ip_prefix *addresses; /* host bits kept */
+	uint32_t address_count;
+	uint16_t mtu; /* 0: leave it */
+	enum ifconfig_table table;
+	uint32_t table_number;
+	uint32_t fwmark; /* of the config file: also the table of a default route; 0: none */
+	const struct ip_prefix *routes; /* the allowed IPs of all peers */
+	uint32_t route_count;
+};
+
+/* NULL with errno set. */
+struct ifconfig *ifconfig_create(void);
+/* Undoes everything, the last first, and frees. What is gone already is no error. */
+void ifconfig_destroy(struct ifconfig *ifconfig);
+
+/*
+ * Sets up one interface, once. 0; or a negative errno with nothing of it left, and in message one
+ * line without a newline that says which step failed and what would be right.
+ */
+int ifconfig_apply(struct ifconfig *ifconfig, const struct ifconfig_request *request,
+	char message[IFCONFIG_MESSAGE_BYTES]);
+/* Undoes what was done for this interface, e.g. before it is removed. */
+void ifconfig_undo(struct ifconfig *ifconfig, uint32_t ifindex);
+
+/*
+ * Allowed IPs that came or went, for an interface that was set up. Those that have a route already
+ * are left out, and those whose route is not from here are not removed. All or nothing, as above.
+ */
+int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
+	const struct ip_prefix *prefixes, uint32_t n, char message[IFCONFIG_MESSAGE_BYTES]);
+void ifconfig_remove_routes(
+	struct ifconfig *ifconfig, uint32_t ifindex, const struct ip_prefix *prefixes, uint32_t n);
+
+/* The mark that the interface's sockets need: the request's, or that of its default route; else 0.
+ */
+uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex);
+
+/* The tables of own default routes, for mirror_set_own_tables(); how many were written. */
+unsigned ifconfig_own_tables(const struct ifconfig *ifconfig, uint32_t *tables, unsigned limit);
+
+#endif
