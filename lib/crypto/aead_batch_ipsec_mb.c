@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The backend over Intel IPsec-MB. Its unchecked burst call is the fastest of its interfaces for
+ * this AEAD; it finishes every job before it returns.
+ *
+ * What stays in the manager between two calls are the pointers in its job slots. The library
+ * clears its own copies of keys when built with SAFE_DATA (Debian's is).
+ */
+#include <assert.h>
+#include <errno.h>
+#include <intel-ipsec-mb.h>
+#include <stdlib.h>
+
+#include "base/bytes.h"
+#include "crypto/aead.h"
+#include "crypto/aead_batch_backend.h"
+#include "crypto/wipe.h"
+
+#define NONCE_BYTES 12
+
+static_assert(AEAD_BATCH_MAX <= IMB_MAX_BURST_SIZE, "one burst call must do");
+
+struct context {
+	struct aead_batch batch;
+	IMB_MGR *manager;
+	IMB_JOB *jobs[AEAD_BATCH_MAX];
+	uint8_t nonces[AEAD_BATCH_MAX][NONCE_BYTES];
+	uint8_t tags[AEAD_BATCH_MAX][AEAD_TAG_BYTES]; /* as computed, when opening */
+};
+
+static struct aead_batch *create(void)
+{
+	struct context *ctx = calloc(1, sizeof(*ctx));
+	IMB_ARCH arch;
+
+	if (ctx == NULL)
+		return NULL;
+	ctx->manager = alloc_mb_mgr(0);
+	if (ctx->manager == NULL) {
+		free(ctx);
+		errno = ENOMEM;
+		return NULL;
+	}
+	init_mb_mgr_auto(ctx->manager, &arch);
+	if (arch == IMB_ARCH_NONE || imb_get_errno(ctx->manager) != 0) {
+		free_mb_mgr(ctx->manager);
+		free(ctx);
+		errno = ENOTSUP;
+		return NULL;
+	}
+	ctx->batch.ops = &aead_batch_ipsec_mb;
+	return &ctx->batch;
+}
+
+static void destroy(struct aead_batch *batch)
+{
+	struct context *ctx = (struct context *)batch;
+
+	free_mb_mgr(ctx->manager);
+	free(ctx);
+}
+
+static void fill_job(IMB_JOB *job, const struct aead_op *op, uint8_t *nonce, uint8_t *tag,
+	IMB_CIPHER_DIRECTION direction)
+{
+	store_le32(nonce, 0);
+	store_le64(nonce + 4, op->counter);
+	job->cipher_direction = direction;
+	job->chain_order =
+		direction == IMB_DIR_ENCRYPT ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
+	job->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
+	job->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
+	job->enc_keys = op->key;
+	job->dec_keys = op->key;
+	job->key_len_in_bytes = AEAD_KEY_BYTES;
+	job->iv = nonce;
+	job->iv_len_in_bytes = NONCE_BYTES;
+	job->u.CHACHA20_POLY1305.aad = NULL;
+	job->u.CHACHA20_POLY1305.aad_len_in_bytes = 0;
+	job->src = op->data;
+	job->dst = op->data;
+	job->cipher_start_src_offset_in_bytes = 0;
+	job->msg_len_to_cipher_in_bytes = op->len;
+	job->hash_start_src_offset_in_bytes = 0;
+	job->msg_len_to_hash_in_bytes = op->len;
+	job->auth_tag_output = tag;
+	job->auth_tag_output_len_in_bytes = AEAD_TAG_BYTES;
+}
+
+static void submit(struct context *ctx, unsigned n)
+{
+	uint32_t done = IMB_SUBMIT_BURST_NOCHECK(ctx->manager, n, ctx->jobs);
+
+	/* Jobs of this AEAD are never held back to be combined with later ones. */
+	assert(done == n);
+	(void)done;
+}
+
+static void get_jobs(struct context *ctx, unsigned n)
+{
+	uint32_t got = IMB_GET_NEXT_BURST(ctx->manager, n, ctx->jobs);
+
+	assert(got == n);
+	(void)got;
+}
+
+static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+
+	get_jobs(ctx, n);
+	for (unsigned i = 0; i < n; i++)
+		fill_job(ctx->jobs[i], &ops[i], ctx->nonces[i], ops[i].data + ops[i].len,
+			IMB_DIR_ENCRYPT);
+	submit(ctx, n);
+}
+
+static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+	uint64_t authentic = 0;
+
+	get_jobs(ctx, n);
+	for (unsigned i = 0; i < n; i++)
+		fill_job(ctx->jobs[i], &ops[i], ctx->nonces[i], ctx->tags[i], IMB_DIR_DECRYPT);
+	submit(ctx, n);
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t same = equal_ct(ctx->tags[i], ops[i].data + ops[i].len, AEAD_TAG_BYTES);
+
+		authentic |= same << i;
+	}
+	return authentic;
+}
+
+const struct aead_batch_ops aead_batch_ipsec_mb = {
+	.backend = AEAD_BACKEND_IPSEC_MB,
+	.create = create,
+	.destroy = destroy,
+	.seal = seal,
+	.open = open,
+};
