@@ -22,6 +22,8 @@
 #include "base/limits.h"
 #include "datapath/drops.h"
 #include "datapath/mbuf.h"
+#include "datapath/reclaim.h"
+#include "net/outer.h"
 #include "wg/activity.h"
 #include "wg/device.h"
 #include "wg/session.h"
@@ -29,22 +31,22 @@
 struct rte_ring;
 struct rte_rcu_qsbr;
 struct dp_lpm;
-struct dp_reclaim;
 struct dp_locals;
 
-#define DP_OUTER_HEADER_MAX 62 /* Ethernet 14, IPv6 40, UDP 8 */
-#define DP_ETHER_BYTES	    14
+/* Room for a prepared header, rounded up: workers copy it in whole vectors. */
+#define DP_OUTER_HEADER_ROOM 64
+static_assert(OUTER_HEADER_MAX <= DP_OUTER_HEADER_ROOM, "outer header fits");
 
 /*
- * The way to a peer's endpoint: Ethernet, IP and UDP headers made ready by outer_prepare() of
- * net/outer.h, lengths and checksums still to be filled in. Replaced whole. [const after publish]
+ * The way to a peer's endpoint: a header made by outer_prepare() of net/outer.h. Replaced whole.
+ * [const after publish]
  */
 struct dp_outer {
-	uint8_t header_len; /* 42 or 62 */
+	uint8_t header_len; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
 	uint8_t port;	    /* the port it leaves through; its MTU bounds the IP packet */
-	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends
-			  */
-	uint8_t header[DP_OUTER_HEADER_MAX];
+	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
+			    port and MAC addresses do not count */
+	alignas(8) uint8_t header[DP_OUTER_HEADER_ROOM];
 };
 
 /* A peer as workers see it. One cache line. */
@@ -67,7 +69,6 @@ struct dp_interface {
 /* A DPDK port. [control w before workers start, workers r], but for mtu. */
 struct dp_port {
 	bool outer, inner; /* one-armed: both */
-	bool offload_ipv4; /* the NIC fills in IPv4 header checksums */
 	bool offload_udp;  /* the NIC fills in UDP checksums */
 	uint8_t mac[6];
 	uint32_t scope_id;    /* kernel's index of its TAP: scope of link-local peers behind it */
@@ -85,7 +86,7 @@ struct dp_nexthop {
 	uint8_t port;	   /* DP_NEXTHOP_PORT */
 	uint8_t interface; /* DP_NEXTHOP_WG */
 	/* DP_NEXTHOP_PORT: destination and source MAC; the type is filled in for each packet. */
-	uint8_t ether[DP_ETHER_BYTES];
+	uint8_t ether[ETHER_HEADER_BYTES];
 };
 
 struct dp {
@@ -149,20 +150,19 @@ void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu);
 int dp_add_interface(struct dp *dp, unsigned id, uint16_t mtu);
 void dp_interface_set_listen_port(struct dp *dp, unsigned id, uint16_t port);
 void dp_interface_set_mtu(struct dp *dp, unsigned id, uint16_t mtu);
-/* Its peers were removed before. */
-void dp_remove_interface(struct dp *dp, unsigned id);
+/* Its peers were removed before. 0 or -ENOMEM: then it stays. */
+int dp_remove_interface(struct dp *dp, unsigned id);
 
 /*
- * Called by dp_reclaim_poll() when no worker can see object any more; object is then the callback's
- * to free.
+ * The functions that take a dp_reclaim_fn: it is called by dp_reclaim_poll() when no worker can see
+ * the object any more, which is then the callback's to free.
  */
-typedef void (*dp_free_fn)(void *arg, void *object);
 
 /* From now on workers open with session, found by its local_index. */
 void dp_publish_session(struct dp *dp, struct wg_session *session);
 /* From now on they do not; released is called when none can be at it any more. 0 or -ENOMEM: then
  * it stays published. */
-int dp_retire_session(struct dp *dp, struct wg_session *session, dp_free_fn released, void *arg);
+int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg);
 
 /* Publishes a peer without session and endpoint. 0 or -ENOMEM. */
 int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
@@ -174,7 +174,7 @@ void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session)
 int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer);
 /* Removes the peer; released(arg, activity) is called when no worker can be at it any more. 0 or
  * -ENOMEM: then it stays published. */
-int dp_remove_peer(struct dp *dp, uint32_t id, dp_free_fn released, void *arg);
+int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg);
 
 /* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM. */
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop);
@@ -192,5 +192,8 @@ void dp_pass(struct rte_ring *ring, struct rte_mbuf *const *mbufs, unsigned n,
 
 /* Where the frame of a DP_HANDSHAKE packet came from and went to. Any thread. */
 void dp_frame_path(struct rte_mbuf *m, struct wg_path *path);
+/* The same for a received frame whose headers are header_len bytes; scope_id: of its link. */
+void dp_header_path(
+	const uint8_t *frame, unsigned header_len, uint32_t scope_id, struct wg_path *path);
 
 #endif

@@ -17,9 +17,9 @@ struct rte_mbuf;
 /* X(enumerator, telemetry name, description) */
 #define DP_DROPS(X)                                                                                \
 	/* Inbound, before the authentication barrier */                                           \
-	X(DP_DROP_MESSAGE_SHORT, "message_short", "datagram too short for its message type")       \
+	X(DP_DROP_MESSAGE_LENGTH, "message_length",                                                \
+		"datagram's length does not fit its message type")                                 \
 	X(DP_DROP_MESSAGE_TYPE, "message_type", "unknown message type or reserved bits set")       \
-	X(DP_DROP_MESSAGE_LENGTH, "message_length", "sealed text is not a multiple of 16 bytes")   \
 	X(DP_DROP_UNKNOWN_INDEX, "unknown_index", "receiver index of no session of ours")          \
 	X(DP_DROP_SESSION_EXPIRED, "session_expired", "session older than REJECT_AFTER_TIME")      \
 	X(DP_DROP_FORGED, "forged", "data message does not authenticate")                          \
@@ -73,7 +73,7 @@ static inline void dp_drop_count(struct dp_drops *drops, unsigned n, enum dp_dro
 	__atomic_store_n(&drops->count[reason], drops->count[reason] + n, __ATOMIC_RELAXED);
 }
 
-/* "message_short"; "datagram too short for its message type". */
+/* "forged"; "data message does not authenticate". */
 const char *dp_drop_name(enum dp_drop_reason reason);
 const char *dp_drop_text(enum dp_drop_reason reason);
 

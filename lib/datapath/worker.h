@@ -36,7 +36,8 @@ struct dp_counters {
 	uint64_t outbound_packets, outbound_bytes; /* sealed; bytes of UDP payload */
 	uint64_t plain_packets;			   /* forwarded without WireGuard on either side */
 	uint64_t host_packets, control_packets;	   /* handed on */
-	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, all told */
+	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, for frames from ports */
+	uint64_t input_cycles;			   /* the same for in_ring */
 	uint64_t aead_cycles;			   /* of these, in the AEAD */
 };
 

@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "datapath/dp.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_malloc.h>
+#include <rte_rcu_qsbr.h>
+#include <rte_ring_elem.h>
+
+#include "base/bytes.h"
+#include "datapath/locals.h"
+#include "datapath/lpm.h"
+#include "datapath/reclaim.h"
+
+#define SESSION_SLOTS (1ul << LIMIT_INDEX_BITS)
+
+static int create_tables(struct dp *dp);
+static int create_rings(struct dp *dp);
+static int create_rcu(struct dp *dp);
+
+int dp_create(unsigned workers, struct dp **out)
+{
+	if (workers == 0 || workers > LIMIT_WORKERS)
+		return -EINVAL;
+	struct dp *dp = rte_zmalloc("wg_dp", sizeof(*dp), 64);
+	if (dp == NULL)
+		return -ENOMEM;
+	dp->workers = workers;
+	atomic_init(&dp->forward_ipv4, true);
+	atomic_init(&dp->forward_ipv6, true);
+	if (create_rcu(dp) != 0 || create_tables(dp) != 0 || create_rings(dp) != 0) {
+		dp_destroy(dp);
+		return -ENOMEM;
+	}
+	*out = dp;
+	return 0;
+}
+
+/* Zeroed address space that costs memory page by page as it is written. */
+static void *reserve(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static void unreserve(void *p, size_t bytes)
+{
+	if (p != NULL)
+		munmap(p, bytes);
+}
+
+static int create_tables(struct dp *dp)
+{
+	dp->sessions = reserve(SESSION_SLOTS * sizeof(*dp->sessions));
+	dp->peers = reserve(LIMIT_PEERS * sizeof(*dp->peers));
+	dp->nexthops = reserve(LIMIT_NEXTHOPS * sizeof(*dp->nexthops));
+	dp->routes = dp_lpm_create(dp->reclaim);
+	if (dp->sessions == NULL || dp->peers == NULL || dp->nexthops == NULL || dp->routes == NULL)
+		return -ENOMEM;
+	return 0;
+}
+
+/*
+ * Producers may be threads that share a core with others (control, host exchange): the relaxed
+ * producer mode does not make a worker wait for one that was put aside in the middle of an enqueue.
+ */
+static struct rte_ring *create_ring(
+	const char *name, unsigned id, unsigned elem_bytes, unsigned count)
+{
+	char full[RTE_RING_NAMESIZE];
+	snprintf(full, sizeof(full), "wg_%s_%u", name, id);
+	return rte_ring_create_elem(full, elem_bytes, count, SOCKET_ID_ANY,
+		RING_F_MP_RTS_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ);
+}
+
+static int create_rings(struct dp *dp)
+{
+	dp->control_ring = create_ring("control", 0, sizeof(void *), LIMIT_CONTROL_RING);
+	dp->hint_ring = create_ring("hint", 0, sizeof(struct dp_hint), LIMIT_HINT_RING);
+	if (dp->control_ring == NULL || dp->hint_ring == NULL)
+		return -ENOMEM;
+	for (unsigned i = 0; i < dp->workers; i++) {
+		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
+		if (dp->in_ring[i] == NULL)
+			return -ENOMEM;
+	}
+	for (unsigned i = 0; i < DP_NETDEVS; i++) {
+		dp->host_ring[i] = create_ring("host", i, sizeof(void *), LIMIT_HOST_RING);
+		if (dp->host_ring[i] == NULL)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int create_rcu(struct dp *dp)
+{
+	dp->qsbr = rte_zmalloc("wg_qsbr", rte_rcu_qsbr_get_memsize(dp->workers), 64);
+	if (dp->qsbr == NULL)
+		return -ENOMEM;
+	rte_rcu_qsbr_init(dp->qsbr, dp->workers);
+	dp->reclaim = dp_reclaim_create(dp->qsbr);
+	return dp->reclaim == NULL ? -ENOMEM : 0;
+}
+
+static void destroy_rings(struct dp *dp)
+{
+	rte_ring_free(dp->control_ring);
+	rte_ring_free(dp->hint_ring);
+	for (unsigned i = 0; i < dp->workers; i++)
+		rte_ring_free(dp->in_ring[i]);
+	for (unsigned i = 0; i < DP_NETDEVS; i++)
+		rte_ring_free(dp->host_ring[i]);
+}
+
+static void release_memory(void *arg, void *object)
+{
+	(void)arg;
+	rte_free(object);
+}
+
+static void release_lpm(void *arg, void *object)
+{
+	(void)arg;
+	dp_lpm_destroy(object);
+}
+
+static void destroy_peers(struct dp *dp)
+{
+	for (uint32_t id = 0; dp->peers != NULL && id < LIMIT_PEERS; id++) {
+		struct dp_peer *peer = atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
+		if (peer == NULL)
+			continue;
+		rte_free((void *)(uintptr_t)atomic_load_explicit(
+			&peer->outer, memory_order_relaxed));
+		rte_free(peer);
+	}
+}
+
+static void destroy_nexthops(struct dp *dp)
+{
+	for (uint32_t id = 0; dp->nexthops != NULL && id < LIMIT_NEXTHOPS; id++)
+		rte_free((void *)(uintptr_t)atomic_load_explicit(
+			&dp->nexthops[id], memory_order_relaxed));
+}
+
+void dp_destroy(struct dp *dp)
+{
+	if (dp == NULL)
+		return;
+	destroy_peers(dp);
+	destroy_nexthops(dp);
+	for (unsigned i = 0; i < LIMIT_INTERFACES; i++)
+		dp_lpm_destroy(
+			atomic_load_explicit(&dp->interfaces[i].allowed, memory_order_relaxed));
+	dp_lpm_destroy(dp->routes);
+	rte_free((void *)(uintptr_t)atomic_load_explicit(&dp->locals, memory_order_relaxed));
+	if (dp->reclaim != NULL) {
+		dp_reclaim_drain(dp->reclaim);
+		dp_reclaim_destroy(dp->reclaim);
+	}
+	rte_free(dp->qsbr);
+	destroy_rings(dp);
+	unreserve(dp->sessions, SESSION_SLOTS * sizeof(*dp->sessions));
+	unreserve(dp->peers, LIMIT_PEERS * sizeof(*dp->peers));
+	unreserve(dp->nexthops, LIMIT_NEXTHOPS * sizeof(*dp->nexthops));
+	rte_free(dp);
+}
+
+/*
+ * Retires an object of ours that was just replaced; NULL is none. The caller reserved the place in
+ * the queue before it unlinked the object, so that this cannot fail half-way.
+ */
+static void retire(struct dp *dp, dp_reclaim_fn release, void *arg, const void *object)
+{
+	if (object == NULL)
+		return;
+	int error = dp_reclaim_retire(dp->reclaim, release, arg, (void *)(uintptr_t)object);
+	assert(error == 0);
+	(void)error;
+}
+
+void dp_set_port(struct dp *dp, unsigned port, const struct dp_port *config)
+{
+	assert(port < LIMIT_PORTS);
+	dp->ports[port] = *config;
+}
+
+void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu)
+{
+	assert(port < LIMIT_PORTS);
+	atomic_store_explicit(&dp->ports[port].mtu, mtu, memory_order_relaxed);
+}
+
+int dp_add_interface(struct dp *dp, unsigned id, uint16_t mtu)
+{
+	assert(id < LIMIT_INTERFACES);
+	struct dp_lpm *allowed = dp_lpm_create(dp->reclaim);
+	if (allowed == NULL)
+		return -ENOMEM;
+	dp_interface_set_mtu(dp, id, mtu);
+	atomic_store_explicit(&dp->interfaces[id].allowed, allowed, memory_order_release);
+	return 0;
+}
+
+void dp_interface_set_listen_port(struct dp *dp, unsigned id, uint16_t port)
+{
+	assert(id < LIMIT_INTERFACES);
+	atomic_store_explicit(
+		&dp->interfaces[id].listen_port_be, htobe16(port), memory_order_relaxed);
+}
+
+void dp_interface_set_mtu(struct dp *dp, unsigned id, uint16_t mtu)
+{
+	assert(id < LIMIT_INTERFACES);
+	atomic_store_explicit(&dp->interfaces[id].mtu, mtu, memory_order_relaxed);
+}
+
+int dp_remove_interface(struct dp *dp, unsigned id)
+{
+	assert(id < LIMIT_INTERFACES);
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
+	dp_interface_set_listen_port(dp, id, 0);
+	retire(dp, release_lpm, NULL,
+		atomic_exchange_explicit(&dp->interfaces[id].allowed, NULL, memory_order_acq_rel));
+	return 0;
+}
+
+void dp_publish_session(struct dp *dp, struct wg_session *session)
+{
+	atomic_store_explicit(
+		&dp->sessions[wg_index_slot(session->local_index)], session, memory_order_release);
+}
+
+int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg)
+{
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
+	_Atomic(struct wg_session *) *slot = &dp->sessions[wg_index_slot(session->local_index)];
+	/* Not if it was never published, or its slot serves another by now. */
+	if (atomic_load_explicit(slot, memory_order_relaxed) == session)
+		atomic_store_explicit(slot, NULL, memory_order_release);
+	retire(dp, released, arg, session);
+	return 0;
+}
+
+int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity)
+{
+	assert(id < LIMIT_PEERS && interface < LIMIT_INTERFACES && dp_find_peer(dp, id) == NULL);
+	struct dp_peer *peer = rte_zmalloc("wg_peer", sizeof(*peer), alignof(struct dp_peer));
+	if (peer == NULL)
+		return -ENOMEM;
+	peer->id = id;
+	peer->interface = (uint8_t)interface;
+	peer->activity = activity;
+	atomic_store_explicit(&dp->peers[id], peer, memory_order_release);
+	return 0;
+}
+
+struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id)
+{
+	assert(id < LIMIT_PEERS);
+	return atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
+}
+
+void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session)
+{
+	struct dp_peer *peer = dp_find_peer(dp, id);
+	assert(peer != NULL);
+	atomic_store_explicit(&peer->current, session, memory_order_release);
+}
+
+int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
+{
+	struct dp_peer *peer = dp_find_peer(dp, id);
+	struct dp_outer *copy = NULL;
+	assert(peer != NULL);
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
+	if (outer != NULL) {
+		copy = rte_malloc("wg_outer", sizeof(*copy), WG_CACHE_LINE);
+		if (copy == NULL)
+			return -ENOMEM;
+		*copy = *outer;
+	}
+	retire(dp, release_memory, NULL,
+		atomic_exchange_explicit(&peer->outer, copy, memory_order_acq_rel));
+	return 0;
+}
+
+int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg)
+{
+	struct dp_peer *peer = dp_find_peer(dp, id);
+	assert(peer != NULL);
+	if (dp_reclaim_reserve(dp->reclaim, 3) != 0)
+		return -ENOMEM;
+	atomic_store_explicit(&dp->peers[id], NULL, memory_order_release);
+	retire(dp, release_memory, NULL, atomic_load_explicit(&peer->outer, memory_order_relaxed));
+	retire(dp, released, arg, peer->activity);
+	retire(dp, release_memory, NULL, peer);
+	return 0;
+}
+
+int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)
+{
+	struct dp_nexthop *copy = NULL;
+	assert(id < LIMIT_NEXTHOPS);
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
+	if (nexthop != NULL) {
+		copy = rte_malloc("wg_nexthop", sizeof(*copy), 0);
+		if (copy == NULL)
+			return -ENOMEM;
+		*copy = *nexthop;
+	}
+	retire(dp, release_memory, NULL,
+		atomic_exchange_explicit(&dp->nexthops[id], copy, memory_order_acq_rel));
+	return 0;
+}
+
+void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on)
+{
+	assert(family == IP_V4 || family == IP_V6);
+	atomic_store_explicit(
+		family == IP_V4 ? &dp->forward_ipv4 : &dp->forward_ipv6, on, memory_order_relaxed);
+}
+
+int dp_set_locals(struct dp *dp, const struct ip_addr *addrs, unsigned n)
+{
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
+	struct dp_locals *locals = dp_locals_create(addrs, n);
+	if (locals == NULL)
+		return -ENOMEM;
+	retire(dp, release_memory, NULL,
+		atomic_exchange_explicit(&dp->locals, locals, memory_order_acq_rel));
+	return 0;
+}
+
+void dp_pass(struct rte_ring *ring, struct rte_mbuf *const *mbufs, unsigned n,
+	struct dp_drops *drops, enum dp_drop_reason reason)
+{
+	unsigned passed = rte_ring_enqueue_burst(ring, (void *const *)mbufs, n, NULL);
+	if (unlikely(passed < n))
+		dp_drop(drops, mbufs + passed, n - passed, reason);
+}
+
+void dp_frame_path(struct rte_mbuf *m, struct wg_path *path)
+{
+	const struct dp_mbuf *info = dp_mbuf(m);
+	dp_header_path(
+		rte_pktmbuf_mtod(m, const uint8_t *), info->header_len, info->scope_id, path);
+}
+
+void dp_header_path(
+	const uint8_t *frame, unsigned header_len, uint32_t scope_id, struct wg_path *path)
+{
+	const uint8_t *ip = frame + ETHER_HEADER_BYTES;
+	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
+	memset(path, 0, sizeof(*path));
+	path->remote.addr.family = path->local.family = ipv4 ? IP_V4 : IP_V6;
+	path->remote.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_SRC_PORT);
+	if (ipv4) {
+		memcpy(path->remote.addr.bytes, ip + IPV4_SRC, 4);
+		memcpy(path->local.bytes, ip + IPV4_DST, 4);
+		return;
+	}
+	memcpy(path->remote.addr.bytes, ip + IPV6_SRC, 16);
+	memcpy(path->local.bytes, ip + IPV6_DST, 16);
+	if ((load_be16(ip + IPV6_SRC) & 0xffc0) == 0xfe80)
+		path->remote.scope_id = scope_id;
+}

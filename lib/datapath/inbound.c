@@ -1,0 +1,582 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * From outer to inner: WireGuard messages in, plain IP packets out. Runs on workers. The stages
+ * stand in the order they run.
+ *
+ * Up to the authentication barrier nothing changes but the packets and counters: whoever can send a
+ * frame can make these stages run.
+ */
+#include "datapath/burst.h"
+
+#include <assert.h>
+
+#include <rte_cycles.h>
+
+#include "base/bytes.h"
+#include "datapath/forward.h"
+#include "datapath/locals.h"
+#include "net/ecn.h"
+#include "net/inner.h"
+#include "net/outer.h"
+#include "wg/index.h"
+#include "wg/messages.h"
+
+/* Data messages of a burst; [0..n) of each array. */
+struct inbound {
+	unsigned n;
+	bool authentic; /* what is in the burst passed the barrier */
+	struct rte_mbuf *mbufs[LIMIT_BURST];
+	const uint8_t *frames[LIMIT_BURST]; /* Ethernet headers; stay when the mbuf's data moves */
+	uint8_t header_len[LIMIT_BURST];
+	uint8_t interface[LIMIT_BURST];
+	struct wg_session *sessions[LIMIT_BURST];
+	struct dp_peer *peers[LIMIT_BURST];
+	struct aead_op ops[LIMIT_BURST];
+	struct inner inner[LIMIT_BURST]; /* from decap on */
+};
+
+static void classify(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n,
+	struct inbound *in);
+static void find(struct dp_worker *worker, struct inbound *in);
+static void open(struct dp_worker *worker, struct inbound *in);
+static void accept(struct dp_worker *worker, struct inbound *in);
+static void decap(struct dp_worker *worker, struct inbound *in);
+static void check_source(struct dp_worker *worker, struct inbound *in);
+static void deliver(struct dp_worker *worker, struct inbound *in);
+
+void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
+{
+	struct inbound in;
+	in.n = 0;
+	in.authentic = false;
+	classify(worker, port, mbufs, n, &in);
+	if (in.n == 0)
+		return;
+	find(worker, &in);
+	open(worker, &in);
+	/* --- The authentication barrier --- */
+	assert(in.authentic);
+	accept(worker, &in);
+	decap(worker, &in);
+	check_source(worker, &in);
+	deliver(worker, &in);
+}
+
+/* ---- classify: data goes on, handshakes to control, the rest to the host ---- */
+
+/* Where frames go that are no data messages. */
+struct sorted {
+	struct dp_batch control, host, plain, no_room, bad_length, bad_type;
+};
+
+/* What the frame before was for: most of a burst is for one address and port. */
+struct recipient {
+	uint8_t family; /* IP_NONE: there was none yet */
+	uint8_t addr[16];
+	uint16_t port_be;
+	int interface; /* -1: no WireGuard interface of ours */
+};
+
+static void classify_frame(struct dp_worker *worker, unsigned port, struct rte_mbuf *m,
+	struct recipient *last, struct inbound *in, struct sorted *to);
+
+static void classify(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n,
+	struct inbound *in)
+{
+	struct recipient last;
+	struct sorted to;
+	last.family = IP_NONE;
+	to.control.n = to.host.n = to.plain.n = 0;
+	to.no_room.n = to.bad_length.n = to.bad_type.n = 0;
+	for (unsigned i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+	for (unsigned i = 0; i < n; i++)
+		classify_frame(worker, port, mbufs[i], &last, in, &to);
+
+	dp_to_control(worker, &to.control);
+	dp_to_host(worker, dp_netdev_of_port(port), &to.host);
+	if (unlikely(to.plain.n != 0))
+		dp_outbound(worker, port, to.plain.mbufs, to.plain.n);
+	dp_drop_batch(worker, &to.no_room, DP_DROP_NO_ROOM);
+	dp_drop_batch(worker, &to.bad_length, DP_DROP_MESSAGE_LENGTH);
+	dp_drop_batch(worker, &to.bad_type, DP_DROP_MESSAGE_TYPE);
+}
+
+static int find_listener(const struct dp *dp, const struct outer *outer)
+{
+	const struct dp_locals *locals = atomic_load_explicit(&dp->locals, memory_order_acquire);
+	bool ours = outer->family == IP_V4 ? dp_locals_has_ipv4(locals, outer->dst)
+					   : dp_locals_has_ipv6(locals, outer->dst);
+	if (!ours || outer->dst_port_be == 0)
+		return -1;
+	for (int i = 0; i < LIMIT_INTERFACES; i++)
+		if (atomic_load_explicit(&dp->interfaces[i].listen_port_be, memory_order_relaxed) ==
+			outer->dst_port_be)
+			return i;
+	return -1;
+}
+
+/* The interface that a datagram is for by its destination, or -1. */
+static inline int find_recipient(
+	const struct dp *dp, const struct outer *outer, struct recipient *last)
+{
+	size_t addr_len = outer->family == IP_V4 ? 4 : 16;
+	if (likely(last->family == outer->family && last->port_be == outer->dst_port_be &&
+		    memcmp(last->addr, outer->dst, addr_len) == 0))
+		return last->interface;
+	last->family = outer->family;
+	last->port_be = outer->dst_port_be;
+	memcpy(last->addr, outer->dst, addr_len);
+	last->interface = find_listener(dp, outer);
+	return last->interface;
+}
+
+/*
+ * UDP checksums are not verified: the payload authenticates itself. IPv4's header has a checksum
+ * that costs nothing; what the NIC found wrong, and IPv6 without a checksum, the kernel rejects.
+ */
+static inline bool checksums_pass(
+	const struct rte_mbuf *m, const uint8_t *frame, const struct outer *outer)
+{
+	uint64_t flags = m->ol_flags;
+	if (unlikely((flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_BAD))
+		return false;
+	if (outer->family == IP_V4)
+		return checksum_ipv4_valid(frame + ETHER_HEADER_BYTES);
+	return load_be16(frame + outer->payload_offset - UDP_HEADER_BYTES + UDP_CHECKSUM) != 0;
+}
+
+/* The interface that a frame of a port is a WireGuard message for, or -1. */
+static inline int interface_of_frame(struct dp_worker *worker, unsigned port,
+	const struct rte_mbuf *m, struct recipient *last, struct outer *outer)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	if (unlikely(!dp_is_for_mac(m, worker->dp->ports[port].mac) ||
+		     outer_classify(frame, m->data_len, outer) != OUTER_UDP ||
+		     !checksums_pass(m, frame, outer)))
+		return -1;
+	return find_recipient(worker->dp, outer, last);
+}
+
+static void classify_message(struct dp_worker *worker, struct rte_mbuf *m,
+	const struct outer *outer, uint8_t interface, struct inbound *in, struct sorted *to);
+
+static void classify_frame(struct dp_worker *worker, unsigned port, struct rte_mbuf *m,
+	struct recipient *last, struct inbound *in, struct sorted *to)
+{
+	struct outer outer;
+	int interface;
+	if (unlikely(!dp_linear(m))) {
+		dp_batch_add(&to->no_room, m);
+		return;
+	}
+	if (unlikely(port == DP_PORT_NONE)) {
+		/* The kernel took it for the interface: no question of whose it is. */
+		const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+		if (outer_classify(frame, m->data_len, &outer) != OUTER_UDP)
+			dp_batch_add(&to->bad_length, m);
+		else
+			classify_message(worker, m, &outer, dp_mbuf(m)->interface, in, to);
+		return;
+	}
+	interface = interface_of_frame(worker, port, m, last, &outer);
+	if (unlikely(interface < 0)) {
+		if (worker->dp->ports[port].inner)
+			dp_batch_add(&to->plain, m);
+		else
+			dp_batch_add_frame(&to->host, m, port);
+		return;
+	}
+	dp_mbuf(m)->port = (uint8_t)port;
+	dp_mbuf(m)->scope_id = worker->dp->ports[port].scope_id;
+	classify_message(worker, m, &outer, (uint8_t)interface, in, to);
+}
+
+static inline void add_data(struct dp_worker *worker, struct rte_mbuf *m, const struct outer *outer,
+	uint8_t interface, struct inbound *in)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+	uint8_t *message = frame + outer->payload_offset;
+	uint32_t index = load_le32(message + offsetof(struct wg_msg_data, receiver_le));
+	unsigned i = in->n++;
+	rte_prefetch0(&worker->dp->sessions[wg_index_slot(index)]);
+	in->mbufs[i] = m;
+	in->frames[i] = frame;
+	in->header_len[i] = outer->payload_offset;
+	in->interface[i] = interface;
+	in->ops[i].data = message + sizeof(struct wg_msg_data);
+	in->ops[i].counter = load_le64(message + offsetof(struct wg_msg_data, counter_le));
+	in->ops[i].len = (uint32_t)(outer->payload_len - WG_KEEPALIVE_BYTES);
+}
+
+static void classify_message(struct dp_worker *worker, struct rte_mbuf *m,
+	const struct outer *outer, uint8_t interface, struct inbound *in, struct sorted *to)
+{
+	static const uint8_t handshake_bytes[] = {
+		[WG_MSG_INITIATION] = sizeof(struct wg_msg_initiation),
+		[WG_MSG_RESPONSE] = sizeof(struct wg_msg_response),
+		[WG_MSG_COOKIE_REPLY] = sizeof(struct wg_msg_cookie_reply),
+	};
+	const uint8_t *message = rte_pktmbuf_mtod(m, const uint8_t *) + outer->payload_offset;
+	uint32_t type = outer->payload_len >= sizeof(type) ? load_le32(message) : 0;
+	if (likely(type == WG_MSG_DATA && outer->payload_len >= WG_KEEPALIVE_BYTES)) {
+		add_data(worker, m, outer, interface, in);
+	} else if (outer->payload_len < sizeof(type) || type == WG_MSG_DATA) {
+		dp_batch_add(&to->bad_length, m);
+	} else if (type < WG_MSG_INITIATION || type > WG_MSG_COOKIE_REPLY) {
+		dp_batch_add(&to->bad_type, m);
+	} else if (outer->payload_len != handshake_bytes[type]) {
+		dp_batch_add(&to->bad_length, m);
+	} else {
+		struct dp_mbuf *info = dp_mbuf(m);
+		info->kind = DP_HANDSHAKE;
+		info->interface = interface;
+		info->header_len = outer->payload_offset;
+		dp_set_length(m, outer->payload_offset + outer->payload_len);
+		dp_batch_add(&to->control, m);
+	}
+}
+
+/* Moves packet i to position kept in the arrays that classify fills in. */
+static inline void keep(struct inbound *in, unsigned kept, unsigned i)
+{
+	if (likely(kept == i))
+		return;
+	in->mbufs[kept] = in->mbufs[i];
+	in->frames[kept] = in->frames[i];
+	in->header_len[kept] = in->header_len[i];
+	in->interface[kept] = in->interface[i];
+	in->ops[kept] = in->ops[i];
+}
+
+/* The same with those that find fills in. */
+static inline void keep_found(struct inbound *in, unsigned kept, unsigned i)
+{
+	if (likely(kept == i))
+		return;
+	keep(in, kept, i);
+	in->sessions[kept] = in->sessions[i];
+	in->peers[kept] = in->peers[i];
+}
+
+/* The end of the run of one session that begins at i. */
+static inline unsigned run_end(const struct inbound *in, unsigned i)
+{
+	unsigned end = i + 1;
+	while (end < in->n && in->sessions[end] == in->sessions[i])
+		end++;
+	return end;
+}
+
+/* ---- find: receiver index to session and peer ---- */
+
+static void find_sessions(struct dp_worker *worker, struct inbound *in);
+static void find_peers(struct dp_worker *worker, struct inbound *in);
+
+static void find(struct dp_worker *worker, struct inbound *in)
+{
+	find_sessions(worker, in);
+	find_peers(worker, in);
+}
+
+static inline uint32_t index_of(const struct inbound *in, unsigned i)
+{
+	return load_le32(
+		in->frames[i] + in->header_len[i] + offsetof(struct wg_msg_data, receiver_le));
+}
+
+static void find_sessions(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp *dp = worker->dp;
+	struct dp_batch unknown, expired;
+	struct wg_session *sessions[LIMIT_BURST];
+	unsigned kept = 0;
+	unknown.n = expired.n = 0;
+	for (unsigned i = 0; i < in->n; i++) {
+		sessions[i] = dp_session_in_slot(dp, index_of(in, i));
+		rte_prefetch0(sessions[i]);
+	}
+	for (unsigned i = 0; i < in->n; i++) {
+		struct wg_session *session = sessions[i];
+		if (unlikely(session == NULL || session->local_index != index_of(in, i))) {
+			dp_batch_add(&unknown, in->mbufs[i]);
+		} else if (unlikely(!wg_session_alive(session, worker->now_ns))) {
+			dp_batch_add(&expired, in->mbufs[i]);
+		} else {
+			rte_prefetch0(&dp->peers[session->peer_id]);
+			keep(in, kept, i);
+			in->sessions[kept] = session;
+			in->ops[kept++].key = session->receive_key;
+		}
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &unknown, DP_DROP_UNKNOWN_INDEX);
+	dp_drop_batch(worker, &expired, DP_DROP_SESSION_EXPIRED);
+}
+
+/* What accept will touch is fetched while the AEAD works. */
+static inline void prefetch_run(const struct inbound *in, unsigned i)
+{
+	const struct dp_peer *peer = in->peers[i];
+	rte_prefetch0(&in->sessions[i]->replay_lock);
+	rte_prefetch0(peer->activity);
+	rte_prefetch0(atomic_load_explicit(&peer->outer, memory_order_relaxed));
+}
+
+static void find_peers(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp_batch unknown;
+	unsigned kept = 0;
+	unknown.n = 0;
+	for (unsigned i = 0; i < in->n; i++) {
+		in->peers[i] = dp_peer_by_id(worker->dp, in->sessions[i]->peer_id);
+		rte_prefetch0(in->peers[i]);
+	}
+	for (unsigned i = 0; i < in->n; i++) {
+		/* An index belongs to one interface: its other ports do not know it. */
+		if (unlikely(in->peers[i] == NULL || in->peers[i]->interface != in->interface[i])) {
+			dp_batch_add(&unknown, in->mbufs[i]);
+			continue;
+		}
+		if (i == 0 || in->sessions[i] != in->sessions[i - 1])
+			prefetch_run(in, i);
+		keep_found(in, kept++, i);
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &unknown, DP_DROP_UNKNOWN_INDEX);
+}
+
+/* ---- open ---- */
+
+static void open(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp_batch forged;
+	unsigned kept = 0;
+	uint64_t begin = rte_rdtsc();
+	uint64_t opened = aead_batch_open(worker->aead, in->ops, in->n);
+	worker->counters.aead_cycles += rte_rdtsc() - begin;
+	in->authentic = true;
+	if (likely(in->n == 0 || opened == UINT64_MAX >> (LIMIT_BURST - in->n)))
+		return;
+	forged.n = 0;
+	for (unsigned i = 0; i < in->n; i++) {
+		if ((opened >> i & 1) == 0)
+			dp_batch_add(&forged, in->mbufs[i]);
+		else
+			keep_found(in, kept++, i);
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &forged, DP_DROP_FORGED);
+}
+
+/* ---- accept: replay window, stamps, hints; once for each run of a session ---- */
+
+static void account_run(
+	struct dp_worker *worker, const struct inbound *in, unsigned begin, unsigned end);
+
+static void accept(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp_batch replayed;
+	unsigned kept = 0;
+	replayed.n = 0;
+	for (unsigned i = 0, end; i < in->n; i = end) {
+		struct wg_session *session = in->sessions[i];
+		unsigned first = kept;
+		end = run_end(in, i);
+		wg_session_lock_replay(session);
+		for (unsigned k = i; k < end; k++) {
+			if (likely(replay_accept(&session->replay, in->ops[k].counter)))
+				keep_found(in, kept++, k);
+			else
+				dp_batch_add(&replayed, in->mbufs[k]);
+		}
+		wg_session_unlock_replay(session);
+		if (likely(kept > first))
+			account_run(worker, in, first, kept);
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &replayed, DP_DROP_REPLAYED);
+}
+
+/* True when the frame came from where we send to, and to where we send from. */
+static bool is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
+{
+	unsigned udp = header_len - UDP_HEADER_BYTES;
+	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
+	const uint8_t *received = frame + udp - 2 * addr_len; /* source, destination */
+	if (unlikely(outer == NULL || outer->header_len != header_len))
+		return false;
+	const uint8_t *sent = outer->header + udp - 2 * addr_len;
+	return memcmp(received, sent + addr_len, addr_len) == 0 &&
+	       memcmp(received + addr_len, sent, addr_len) == 0 &&
+	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
+}
+
+/* The peer spoke from elsewhere, or to another address of ours, in its packet i. */
+static void hint_roam(struct dp_worker *worker, const struct inbound *in, unsigned i)
+{
+	struct dp_hint hint = {
+		.kind = DP_HINT_ROAM,
+		.interface = in->interface[i],
+		.peer_id = in->peers[i]->id,
+		.local_index = in->sessions[i]->local_index,
+	};
+	dp_header_path(
+		in->frames[i], in->header_len[i], dp_mbuf(in->mbufs[i])->scope_id, &hint.path);
+	dp_send_hint(worker, &hint);
+}
+
+static void hint_confirm(struct dp_worker *worker, const struct inbound *in, unsigned i)
+{
+	struct dp_hint hint = {
+		.kind = DP_HINT_CONFIRM,
+		.interface = in->interface[i],
+		.peer_id = in->peers[i]->id,
+		.local_index = in->sessions[i]->local_index,
+	};
+	dp_send_hint(worker, &hint);
+}
+
+/* Whitepaper section 6.2: the initiator renews early when it receives with the current session. */
+static inline bool rekey_is_due(
+	const struct dp_peer *peer, const struct wg_session *session, uint64_t now_ns)
+{
+	return session->initiator && wg_session_age_ns(session, now_ns) >= WG_REKEY_ON_RECEIVE_NS &&
+	       atomic_load_explicit(&peer->current, memory_order_relaxed) == session;
+}
+
+static void account_run(
+	struct dp_worker *worker, const struct inbound *in, unsigned begin, unsigned end)
+{
+	struct wg_session *session = in->sessions[begin];
+	struct dp_peer *peer = in->peers[begin];
+	unsigned last = end - 1;
+	uint64_t text_bytes = 0;
+	for (unsigned i = begin; i < end; i++)
+		text_bytes += in->ops[i].len;
+	uint64_t bytes = text_bytes + (end - begin) * WG_KEEPALIVE_BYTES;
+	wg_activity_received(peer->activity, worker->now_ns, bytes, text_bytes != 0);
+	worker->counters.inbound_bytes += bytes;
+	worker->counters.inbound_packets += end - begin;
+
+	if (unlikely(!atomic_load_explicit(&session->confirmed, memory_order_relaxed)))
+		hint_confirm(worker, in, last);
+	if (unlikely(!is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
+		    in->frames[last], in->header_len[last])))
+		hint_roam(worker, in, last);
+	if (unlikely(rekey_is_due(peer, session, worker->now_ns)))
+		dp_hint_rekey(worker, peer, session);
+}
+
+/* ---- decap: true length and ECN; keepalives end here ---- */
+
+static inline uint8_t outer_traffic_class(const struct inbound *in, unsigned i)
+{
+	const uint8_t *ip = in->frames[i] + ETHER_HEADER_BYTES;
+	return in->header_len[i] == OUTER_HEADER4_BYTES ? ip[IPV4_TOS] : ipv6_traffic_class(ip);
+}
+
+static void decap(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp_batch malformed;
+	unsigned kept = 0;
+	malformed.n = 0;
+	for (unsigned i = 0; i < in->n; i++) {
+		struct rte_mbuf *m = in->mbufs[i];
+		uint8_t *text = in->ops[i].data;
+		struct inner *inner = &in->inner[kept];
+		if (unlikely(in->ops[i].len == 0)) {
+			rte_pktmbuf_free(m);
+		} else if (unlikely(!inner_parse(text, in->ops[i].len, inner))) {
+			dp_batch_add(&malformed, m);
+		} else {
+			ecn_open(text, inner->traffic_class, outer_traffic_class(in, i));
+			m->data_off = (uint16_t)(text - (uint8_t *)m->buf_addr);
+			dp_set_length(m, inner->len);
+			keep_found(in, kept++, i);
+		}
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &malformed, DP_DROP_INNER_MALFORMED);
+}
+
+/* ---- source: the longest prefix over all peers of the interface must answer this peer ---- */
+
+/* Owners of the source addresses of the packets [begin, end), all of one interface. */
+static void find_owners(
+	struct dp *dp, const struct inbound *in, unsigned begin, unsigned end, uint32_t *owners)
+{
+	const struct dp_lpm *allowed = atomic_load_explicit(
+		&dp->interfaces[in->interface[begin]].allowed, memory_order_acquire);
+	struct dp_lookup lookup;
+	if (unlikely(allowed == NULL)) {
+		for (unsigned i = begin; i < end; i++)
+			owners[i] = DP_LPM_NONE;
+		return;
+	}
+	dp_lookup_reset(&lookup);
+	for (unsigned i = begin; i < end; i++)
+		dp_lookup_add(&lookup, i, in->inner[i].family, in->inner[i].src);
+	dp_lookup_run(&lookup, allowed, owners);
+}
+
+static void check_source(struct dp_worker *worker, struct inbound *in)
+{
+	struct dp_batch stolen;
+	uint32_t owners[LIMIT_BURST];
+	unsigned kept = 0;
+	stolen.n = 0;
+	for (unsigned i = 0, end; i < in->n; i = end) {
+		end = i + 1;
+		while (end < in->n && in->interface[end] == in->interface[i])
+			end++;
+		find_owners(worker->dp, in, i, end, owners);
+	}
+	for (unsigned i = 0; i < in->n; i++) {
+		if (unlikely(owners[i] != in->peers[i]->id)) {
+			dp_batch_add(&stolen, in->mbufs[i]);
+			continue;
+		}
+		if (unlikely(kept != i))
+			in->inner[kept] = in->inner[i];
+		keep_found(in, kept++, i);
+	}
+	in->n = kept;
+	dp_drop_batch(worker, &stolen, DP_DROP_INNER_SOURCE);
+}
+
+/* ---- deliver: to a port, to another peer, or to the host ---- */
+
+static void to_host(
+	struct dp_worker *worker, struct rte_mbuf *m, uint8_t interface, struct dp_batch *host)
+{
+	if (host->n != 0 && dp_mbuf(host->mbufs[0])->interface != interface)
+		dp_to_host(
+			worker, dp_netdev_of_interface(dp_mbuf(host->mbufs[0])->interface), host);
+	*dp_mbuf(m) = (struct dp_mbuf){
+		.kind = DP_HOST_PACKET, .port = DP_PORT_NONE, .interface = interface};
+	dp_batch_add(host, m);
+}
+
+static void deliver(struct dp_worker *worker, struct inbound *in)
+{
+	const struct dp_nexthop *nexthops[LIMIT_BURST];
+	struct dp_tunnel_burst burst; /* for other peers */
+	struct dp_lookup destinations;
+	struct dp_batch host;
+	burst.n = host.n = 0;
+	dp_lookup_reset(&destinations);
+	for (unsigned i = 0; i < in->n; i++)
+		dp_lookup_add(&destinations, i, in->inner[i].family, in->inner[i].dst);
+	dp_forward_lookup(worker->dp, &destinations, in->n, nexthops);
+	for (unsigned i = 0; i < in->n; i++) {
+		const struct inner *inner = &in->inner[i];
+		bool common = inner->ttl > 1 && inner->unusual == 0;
+		if (unlikely(!common || !dp_forward(worker, in->mbufs[i], nexthops[i], &burst)))
+			to_host(worker, in->mbufs[i], in->interface[i], &host);
+	}
+	if (host.n != 0)
+		dp_to_host(
+			worker, dp_netdev_of_interface(dp_mbuf(host.mbufs[0])->interface), &host);
+	dp_outbound_route(worker, &burst);
+}
