@@ -25,9 +25,9 @@ enum icmp_error {
 /*
  * Builds the IP packet that tells the sender of packet (len bytes, valid as for inner_parse()) of
  * error, from our address source, which is of the same family. mtu counts for ICMP_ERROR_TOO_BIG.
- * Returns its length, or 0 where no error may be sent: about an ICMP error or another ICMP message
- * that is no query, a fragment but the first, a packet to multicast or broadcast (IPv6 packets too
- * big excepted), or one whose source is no single host.
+ * Returns its length, or 0 where no error may be sent: about an ICMP error or redirect, a fragment
+ * but the first, a packet to multicast or broadcast (but IPv6's that is too big), or one whose
+ * source is no single host.
  */
 size_t icmp_build_error(uint8_t out[ICMP_ERROR_MAX], enum icmp_error error, uint32_t mtu,
 	const struct ip_addr *source, const uint8_t *packet, size_t len);
