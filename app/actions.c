@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "actions.h"
+
+#include <rte_mbuf.h>
+
+#include "datapath/lpm.h"
+#include "endpoint.h"
+#include "gateway.h"
+#include "interface.h"
+#include "log.h"
+
+/* Handshake messages carry DSCP AF41, as in Linux. */
+#define HANDSHAKE_TRAFFIC_CLASS 0x88
+
+static void act(struct interface *interface, const struct wg_action *action);
+
+void actions_drain(struct interface *interface)
+{
+	struct wg_action action;
+
+	while (wg_device_next_action(interface->device, &action))
+		act(interface, &action);
+	interface_flush_routes(interface);
+}
+
+/* Sends a packet (empty: a keepalive) to the worker that seals for this peer. */
+static void seal(struct interface *interface, struct wg_peer *peer,
+	const struct wg_session *session, struct rte_mbuf *packet)
+{
+	struct gateway *gateway = interface->gateway;
+	struct dp_mbuf *meta = dp_mbuf(packet);
+	uint32_t id = wg_peer_id(peer);
+
+	meta->kind = DP_PEER;
+	meta->interface = (uint8_t)interface->id;
+	meta->peer_id = id;
+	meta->local_index = session->local_index;
+	dp_pass(gateway_ring_of_peer(gateway, id), &packet, 1, &gateway->drops,
+		DP_DROP_WORKER_FULL);
+}
+
+static void send_keepalive(struct interface *interface, struct wg_peer *peer)
+{
+	const struct wg_session *session = wg_peer_current_session(peer);
+
+	if (!session)
+		return;
+	struct rte_mbuf *packet = rte_pktmbuf_alloc(interface->gateway->pool);
+	if (!packet) {
+		dp_drop_count(&interface->gateway->drops, 1, DP_DROP_NO_MBUF);
+		return;
+	}
+	seal(interface, peer, session, packet);
+}
+
+/*
+ * The staged packets go ahead of the session, under its index, so that no later packet overtakes
+ * them on the worker that seals them.
+ */
+static void set_current_session(
+	struct interface *interface, struct wg_peer *peer, struct wg_session *session)
+{
+	struct rte_mbuf *packet;
+
+	if (session) {
+		while ((packet = wg_peer_unstage(peer)) != NULL)
+			seal(interface, peer, session, packet);
+	}
+	dp_peer_set_session(interface->gateway->dp, wg_peer_id(peer), session);
+}
+
+static void purge_staged(struct interface *interface, struct wg_peer *peer)
+{
+	struct rte_mbuf *packet;
+
+	while ((packet = wg_peer_unstage(peer)) != NULL)
+		dp_drop(&interface->gateway->drops, &packet, 1, DP_DROP_STAGE_PURGED);
+}
+
+static void session_released(void *arg, void *session)
+{
+	struct interface *interface = arg;
+
+	wg_session_free(interface->device, session);
+}
+
+static void retire_session(struct interface *interface, struct wg_session *session)
+{
+	if (dp_retire_session(interface->gateway->dp, session, session_released, interface) != 0)
+		log_error(
+			"%s: out of memory: a session that ended stays allocated", interface->name);
+}
+
+static void add_peer(struct interface *interface, struct wg_peer *peer)
+{
+	struct gateway *gateway = interface->gateway;
+	uint32_t id = wg_peer_id(peer);
+
+	wg_peer_set_user(peer, interface);
+	gateway->peers[id] = peer;
+	if (id >= gateway->peer_ids)
+		gateway->peer_ids = id + 1;
+	if (dp_publish_peer(gateway->dp, id, interface->id, wg_peer_activity(peer)) != 0)
+		log_error("%s: out of memory: a peer that was added will carry no traffic",
+			interface->name);
+}
+
+static void peer_released(void *arg, void *activity)
+{
+	struct wg_peer *peer = arg;
+	struct interface *interface = wg_peer_user(peer);
+
+	(void)activity;
+	wg_peer_free(interface->device, peer);
+}
+
+static void remove_peer(struct interface *interface, struct wg_peer *peer)
+{
+	struct gateway *gateway = interface->gateway;
+	uint32_t id = wg_peer_id(peer);
+
+	gateway->peers[id] = NULL;
+	if (dp_remove_peer(gateway->dp, id, peer_released, peer) != 0)
+		log_error("%s: out of memory: a peer that was removed stays allocated",
+			interface->name);
+}
+
+static void set_prefix(
+	struct interface *interface, const struct ip_prefix *prefix, struct wg_peer *peer)
+{
+	struct dp_lpm *allowed = interface->gateway->dp->interfaces[interface->id].allowed;
+	char text[IP_PREFIX_STRLEN];
+
+	if (peer) {
+		if (dp_lpm_set(allowed, prefix, wg_peer_id(peer)) != 0)
+			log_error("%s: out of memory: allowed IP %s will carry no traffic",
+				interface->name, ip_prefix_format(prefix, text));
+	} else {
+		dp_lpm_delete(allowed, prefix);
+	}
+	interface_prefix_changed(interface, prefix, peer != NULL);
+}
+
+static void act(struct interface *interface, const struct wg_action *action)
+{
+	struct dp *dp = interface->gateway->dp;
+	struct wg_peer *peer = action->peer;
+
+	switch (action->kind) {
+	case WG_ACT_SEND:
+		interface_send(interface, &action->send.path, HANDSHAKE_TRAFFIC_CLASS,
+			action->send.data, action->send.len);
+		break;
+	case WG_ACT_SESSION_PUBLISH:
+		dp_publish_session(dp, action->session);
+		break;
+	case WG_ACT_SESSION_CURRENT:
+		set_current_session(interface, peer, action->session);
+		break;
+	case WG_ACT_SESSION_RETIRE:
+		retire_session(interface, action->session);
+		break;
+	case WG_ACT_KEEPALIVE:
+		send_keepalive(interface, peer);
+		break;
+	case WG_ACT_STAGE_PURGE:
+		purge_staged(interface, peer);
+		break;
+	case WG_ACT_ENDPOINT:
+		endpoint_resolve(interface, peer);
+		break;
+	case WG_ACT_PEER_ADD:
+		add_peer(interface, peer);
+		break;
+	case WG_ACT_PEER_REMOVE:
+		remove_peer(interface, peer);
+		break;
+	case WG_ACT_PREFIX_SET:
+		set_prefix(interface, &action->prefix, peer);
+		break;
+	case WG_ACT_PREFIX_CLEAR:
+		set_prefix(interface, &action->prefix, NULL);
+		break;
+	case WG_ACT_NONE:
+		break;
+	}
+}

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+#include <rte_ring_elem.h>
+
+#include "actions.h"
+#include "base/units.h"
+#include "datapath/reclaim.h"
+#include "endpoint.h"
+#include "gateway.h"
+#include "icmp_reply.h"
+#include "interface.h"
+#include "log.h"
+#include "mirror.h"
+#include "uapi_server.h"
+
+/* Work of one turn: keeps a turn around a millisecond even with handshakes of 0.15 ms each. */
+#define HANDSHAKES_A_TURN 8
+#define HINTS_A_TURN	  256
+#define RESOLVES_A_TURN	  64
+#define RECLAIMS_A_TURN	  1024
+
+/*
+ * Under load (whitepaper section 5.3): so many messages wait that the next turns are taken. Decided
+ * from the queue, not from a count of handshakes, so that one source cannot force cookies on all.
+ */
+#define UNDER_LOAD_MESSAGES (4 * HANDSHAKES_A_TURN)
+
+/* Rings are looked at after so long at the latest; nobody wakes control for them. */
+#define SLEEP_FIRST_NS	 (50 * NS_PER_US)
+#define SLEEP_LONGEST_NS (2 * NS_PER_MS)
+
+static struct {
+	int signal_fd, call_fd;
+	pthread_mutex_t lock;
+	pthread_cond_t done;
+	bool running;
+	void (*call)(void *arg); /* waiting to be run */
+	void *call_arg;
+} state = {
+	.signal_fd = -1,
+	.call_fd = -1,
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.done = PTHREAD_COND_INITIALIZER,
+};
+
+struct wg_time gateway_now(void)
+{
+	struct timespec mono, wall;
+
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	clock_gettime(CLOCK_REALTIME, &wall);
+	return (struct wg_time){
+		.mono_ns = (uint64_t)mono.tv_sec * NS_PER_SEC + (uint64_t)mono.tv_nsec,
+		.wall_ns = (uint64_t)wall.tv_sec * NS_PER_SEC + (uint64_t)wall.tv_nsec,
+	};
+}
+
+int control_init(struct gateway *gateway)
+{
+	sigset_t set;
+
+	(void)gateway;
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	int err = pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (err)
+		return -err;
+	state.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+	state.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (state.signal_fd < 0 || state.call_fd < 0)
+		return -errno;
+	/* A client of ours that closes its end must not end us. */
+	signal(SIGPIPE, SIG_IGN);
+	return 0;
+}
+
+void control_fini(struct gateway *gateway)
+{
+	(void)gateway;
+	if (state.signal_fd >= 0)
+		close(state.signal_fd);
+	if (state.call_fd >= 0)
+		close(state.call_fd);
+	state.signal_fd = state.call_fd = -1;
+}
+
+bool control_call(struct gateway *gateway, void (*fn)(void *arg), void *arg)
+{
+	bool ran;
+
+	(void)gateway;
+	pthread_mutex_lock(&state.lock);
+	while (state.running && state.call)
+		pthread_cond_wait(&state.done, &state.lock);
+	ran = state.running;
+	if (ran) {
+		state.call = fn;
+		state.call_arg = arg;
+		(void)eventfd_write(state.call_fd, 1);
+		while (state.call == fn && state.call_arg == arg)
+			pthread_cond_wait(&state.done, &state.lock);
+	}
+	pthread_mutex_unlock(&state.lock);
+	return ran;
+}
+
+static void run_call(void)
+{
+	eventfd_t ignored;
+
+	(void)eventfd_read(state.call_fd, &ignored);
+	pthread_mutex_lock(&state.lock);
+	if (state.call)
+		state.call(state.call_arg);
+	state.call = NULL;
+	state.call_arg = NULL;
+	pthread_cond_broadcast(&state.done);
+	pthread_mutex_unlock(&state.lock);
+}
+
+static void set_running(bool running)
+{
+	pthread_mutex_lock(&state.lock);
+	state.running = running;
+	pthread_mutex_unlock(&state.lock);
+	if (!running)
+		run_call();
+}
+
+static struct interface *interface_of(const struct gateway *gateway, unsigned id)
+{
+	return id < LIMIT_INTERFACES ? gateway->interfaces[id] : NULL;
+}
+
+static void take_handshake(
+	struct interface *interface, struct rte_mbuf *frame, bool under_load, struct wg_time now)
+{
+	unsigned header = dp_mbuf(frame)->header_len;
+	struct wg_path path;
+
+	if (header <= frame->data_len) {
+		dp_frame_path(frame, &path);
+		(void)wg_device_receive(interface->device,
+			rte_pktmbuf_mtod_offset(frame, void *, header), frame->data_len - header,
+			&path, under_load, now);
+	}
+	rte_pktmbuf_free(frame);
+}
+
+static void take_unsealed(struct interface *interface, struct wg_peer *peer,
+	struct rte_mbuf *packet, struct wg_time now)
+{
+	struct gateway *gateway = interface->gateway;
+	struct rte_mbuf *dropped = wg_peer_stage(peer, packet, now);
+
+	if (dropped)
+		dp_drop(&gateway->drops, &dropped, 1, DP_DROP_STAGE_FULL);
+}
+
+static void take_packet(
+	struct gateway *gateway, struct rte_mbuf *packet, bool under_load, struct wg_time now)
+{
+	const struct dp_mbuf *meta = dp_mbuf(packet);
+	struct interface *interface = interface_of(gateway, meta->interface);
+	struct wg_peer *peer;
+
+	if (!interface) {
+		dp_drop(&gateway->drops, &packet, 1, DP_DROP_INTERFACE_GONE);
+		return;
+	}
+	switch (meta->kind) {
+	case DP_HANDSHAKE:
+		take_handshake(interface, packet, under_load, now);
+		break;
+	case DP_STAGE:
+		peer = meta->peer_id < gateway->peer_ids ? gateway->peers[meta->peer_id] : NULL;
+		if (peer)
+			take_unsealed(interface, peer, packet, now);
+		else
+			dp_drop(&gateway->drops, &packet, 1, DP_DROP_PEER_GONE);
+		break;
+	case DP_UNREACHABLE:
+		icmp_reply_unreachable(gateway, interface, packet, now.mono_ns);
+		break;
+	default:
+		rte_pktmbuf_free(packet);
+		break;
+	}
+	actions_drain(interface);
+}
+
+/* Handshakes cost far more than packets to stage: the budget counts only them. */
+static unsigned take_packets(struct gateway *gateway, struct wg_time now)
+{
+	struct rte_ring *ring = gateway->dp->control_ring;
+	unsigned total = 0, handshakes = 0;
+	struct rte_mbuf *packet;
+
+	while (handshakes < HANDSHAKES_A_TURN && total < HINTS_A_TURN &&
+		rte_ring_sc_dequeue(ring, (void **)&packet) == 0) {
+		handshakes += dp_mbuf(packet)->kind == DP_HANDSHAKE;
+		take_packet(gateway, packet, rte_ring_count(ring) > UNDER_LOAD_MESSAGES, now);
+		total++;
+	}
+	return total;
+}
+
+static void take_hint(struct gateway *gateway, const struct dp_hint *hint, struct wg_time now)
+{
+	struct interface *interface = interface_of(gateway, hint->interface);
+	struct wg_peer *peer =
+		hint->peer_id < gateway->peer_ids ? gateway->peers[hint->peer_id] : NULL;
+
+	if (!interface)
+		return;
+	switch (hint->kind) {
+	case DP_HINT_CONFIRM:
+		wg_device_hint_confirm(interface->device, hint->local_index, now);
+		break;
+	case DP_HINT_REKEY:
+		if (peer)
+			wg_peer_hint_rekey(peer, now);
+		break;
+	case DP_HINT_ROAM:
+		if (peer)
+			wg_peer_hint_roam(peer, &hint->path);
+		break;
+	}
+	actions_drain(interface);
+}
+
+static unsigned take_hints(struct gateway *gateway, struct wg_time now)
+{
+	struct dp_hint hint;
+	unsigned n = 0;
+
+	while (n < HINTS_A_TURN &&
+		rte_ring_sc_dequeue_elem(gateway->dp->hint_ring, &hint, sizeof(hint)) == 0) {
+		take_hint(gateway, &hint, now);
+		n++;
+	}
+	return n;
+}
+
+static void tick(struct gateway *gateway, struct wg_time now)
+{
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		struct interface *interface = gateway->interfaces[i];
+		if (wg_device_deadline(interface->device) <= now.mono_ns) {
+			wg_device_tick(interface->device, now);
+			actions_drain(interface);
+		}
+	}
+}
+
+static uint64_t next_deadline(const struct gateway *gateway)
+{
+	uint64_t deadline = uapi_server_deadline(gateway->uapi);
+
+	deadline = RTE_MIN(deadline, mirror_deadline_ns(gateway->mirror));
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		deadline = RTE_MIN(deadline, wg_device_deadline(gateway->interfaces[i]->device));
+	return deadline;
+}
+
+/* Sleeps until a descriptor is ready, a deadline comes, or sleep_ns are over. */
+static void wait_for_work(struct gateway *gateway, struct pollfd *fds, nfds_t n, uint64_t sleep_ns)
+{
+	uint64_t now = gateway_now().mono_ns, deadline = next_deadline(gateway);
+	uint64_t ns = deadline <= now ? 0 : RTE_MIN(deadline - now, sleep_ns);
+	struct timespec ts = {.tv_nsec = (long)ns};
+
+	for (nfds_t i = 0; i < n; i++)
+		fds[i].revents = 0;
+	(void)ppoll(fds, n, &ts, NULL);
+}
+
+enum { FD_SIGNAL, FD_CALL, FD_MIRROR, FD_UAPI, FD_COUNT };
+
+void control_run(struct gateway *gateway)
+{
+	struct pollfd fds[FD_COUNT] = {
+		[FD_SIGNAL] = {.fd = state.signal_fd, .events = POLLIN},
+		[FD_CALL] = {.fd = state.call_fd, .events = POLLIN},
+		[FD_MIRROR] = {.fd = mirror_fd(gateway->mirror), .events = POLLIN},
+		[FD_UAPI] = {.fd = uapi_server_fd(gateway->uapi), .events = POLLIN},
+	};
+	uint64_t sleep_ns = 0;
+
+	set_running(true);
+	while (!(fds[FD_SIGNAL].revents & POLLIN)) {
+		struct wg_time now = gateway_now();
+		unsigned work = take_packets(gateway, now) + take_hints(gateway, now);
+
+		tick(gateway, now);
+		if (fds[FD_CALL].revents)
+			run_call();
+		if (fds[FD_MIRROR].revents || mirror_deadline_ns(gateway->mirror) <= now.mono_ns)
+			mirror_process(gateway->mirror, now.mono_ns);
+		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
+			uapi_server_process(gateway->uapi, now);
+		work += endpoint_resolve_some(gateway, RESOLVES_A_TURN);
+		dp_reclaim_poll(gateway->dp->reclaim, RECLAIMS_A_TURN);
+
+		if (work > 0)
+			sleep_ns = 0;
+		wait_for_work(gateway, fds, FD_COUNT, sleep_ns);
+		sleep_ns = sleep_ns == 0 ? SLEEP_FIRST_NS : RTE_MIN(sleep_ns * 2, SLEEP_LONGEST_NS);
+	}
+	set_running(false);
+}

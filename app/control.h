@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The control loop, on the main lcore: handshakes, timers, hints of the workers, the mirror of the
+ * kernel, the sockets of wg(8), requests of telemetry. Sleeps when there is nothing to do.
+ */
+#ifndef APP_CONTROL_H
+#define APP_CONTROL_H
+
+#include <stdbool.h>
+
+struct gateway;
+
+/* Blocks SIGINT and SIGTERM in this thread and those it makes, for control_run() to take. 0/-errno.
+ */
+int control_init(struct gateway *gateway);
+/* Runs until SIGINT or SIGTERM. */
+void control_run(struct gateway *gateway);
+void control_fini(struct gateway *gateway);
+
+/*
+ * Runs fn(arg) in the control thread, between two turns of its loop, and returns when it is done;
+ * false when the loop does not run (any more). Thread: any but control's and the workers'.
+ */
+bool control_call(struct gateway *gateway, void (*fn)(void *arg), void *arg);
+
+#endif

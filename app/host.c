@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "host.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "datapath/lpm.h"
+#include "endpoint.h"
+#include "gateway.h"
+#include "host_exchange.h"
+#include "ifconfig.h"
+#include "interface.h"
+#include "log.h"
+#include "mirror.h"
+
+/* --- The mirror's callbacks: from the kernel's tables to the data path's --- */
+
+static void set_nexthop(void *arg, uint32_t id, const struct mirror_nexthop *from)
+{
+	struct gateway *gateway = arg;
+	struct dp_nexthop nexthop = {.kind = DP_NEXTHOP_HOST};
+
+	switch (from->kind) {
+	case MIRROR_PORT:
+		nexthop.kind = DP_NEXTHOP_PORT;
+		nexthop.port = from->port;
+		memcpy(nexthop.ether, from->destination, MIRROR_MAC_BYTES);
+		memcpy(nexthop.ether + MIRROR_MAC_BYTES, from->source, MIRROR_MAC_BYTES);
+		break;
+	case MIRROR_WG:
+		nexthop.kind = DP_NEXTHOP_WG;
+		nexthop.interface = from->interface;
+		break;
+	case MIRROR_HOST:
+		break;
+	}
+	if (dp_set_nexthop(gateway->dp, id, &nexthop) != 0)
+		log_error("out of memory: a next hop is out of date");
+}
+
+static void delete_prefix(void *arg, const struct ip_prefix *prefix)
+{
+	struct gateway *gateway = arg;
+
+	(void)dp_lpm_delete(gateway->dp->routes, prefix);
+}
+
+static void set_prefix(void *arg, const struct ip_prefix *prefix, uint32_t nexthop)
+{
+	struct gateway *gateway = arg;
+	char text[IP_PREFIX_STRLEN];
+
+	if (dp_lpm_set(gateway->dp->routes, prefix, nexthop) != 0)
+		log_error("out of memory: the route to %s is out of date",
+			ip_prefix_format(prefix, text));
+}
+
+static void set_locals(void *arg, const struct ip_addr *addrs, unsigned n)
+{
+	struct gateway *gateway = arg;
+
+	if (dp_set_locals(gateway->dp, addrs, n) != 0)
+		log_error("out of memory: the list of own addresses is out of date");
+}
+
+static void set_forwarding(void *arg, enum ip_family family, bool on)
+{
+	struct gateway *gateway = arg;
+
+	dp_set_forwarding(gateway->dp, family, on);
+}
+
+static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
+{
+	struct gateway *gateway = arg;
+
+	(void)up;
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (gateway->interfaces[i]->tun.ifindex == ifindex)
+			dp_interface_set_mtu(gateway->dp, i,
+				(uint16_t)RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+	}
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		if (gateway->taps[i].ifindex == ifindex)
+			dp_set_port_mtu(gateway->dp, i,
+				(uint16_t)RTE_MIN(mtu, (uint32_t)gateway->ports[i].mtu));
+	}
+}
+
+static void link_gone(void *arg, uint32_t ifindex)
+{
+	const struct gateway *gateway = arg;
+
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (gateway->interfaces[i]->tun.ifindex == ifindex)
+			log_warning("%s was removed from the host: its plain traffic stops",
+				gateway->interfaces[i]->name);
+	}
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		if (gateway->taps[i].ifindex == ifindex)
+			log_warning("%s was removed from the host: what its port receives for the "
+				    "host is dropped",
+				gateway->taps[i].name);
+	}
+}
+
+static void routing_changed(void *arg, const struct ip_prefix *prefixes, unsigned n)
+{
+	(void)prefixes;
+	(void)n;
+	endpoint_resolve_all(arg);
+}
+
+static void neighbour_changed(void *arg, uint32_t ifindex, const struct ip_addr *addr)
+{
+	(void)ifindex;
+	(void)addr;
+	endpoint_resolve_all(arg);
+}
+
+static void warn(void *arg, const char *line)
+{
+	(void)arg;
+	log_warning("%s", line);
+}
+
+static int make_mirror(struct gateway *gateway)
+{
+	const struct mirror_callbacks callbacks = {
+		.set_nexthop = set_nexthop,
+		.set_prefix = set_prefix,
+		.delete_prefix = delete_prefix,
+		.set_locals = set_locals,
+		.set_forwarding = set_forwarding,
+		.link_changed = link_changed,
+		.link_gone = link_gone,
+		.routing_changed = routing_changed,
+		.neighbour_changed = neighbour_changed,
+		.warn = warn,
+		.arg = gateway,
+	};
+	int err = mirror_create(&callbacks, LIMIT_NEXTHOPS, &gateway->mirror);
+
+	if (err)
+		log_error("netlink: %s", strerror(-err));
+	return err;
+}
+
+/* --- The ports' TAPs --- */
+
+static void publish_port(struct gateway *gateway, unsigned index)
+{
+	const struct port *port = &gateway->ports[index];
+	struct dp_port config = {
+		.outer = port->outer,
+		.inner = port->inner,
+		.offload_ipv4 = port->checksum_offload,
+		.offload_udp = port->checksum_offload,
+		.scope_id = gateway->taps[index].ifindex,
+		.mtu = port->mtu,
+	};
+
+	memcpy(config.mac, &port->mac, sizeof(config.mac));
+	dp_set_port(gateway->dp, index, &config);
+}
+
+static int make_tap(struct gateway *gateway, unsigned index, const char *kind, unsigned number)
+{
+	const struct port *port = &gateway->ports[index];
+	struct hostif *tap = &gateway->taps[index];
+	char name[HOSTIF_NAME_BYTES];
+
+	snprintf(name, sizeof(name), "%s%u", kind, number);
+	int err = hostif_create(tap, HOSTIF_TAP, name, port->mac.addr_bytes, port->mtu);
+	if (err) {
+		tap->fd = -1;
+		log_error("host interface %s: %s%s", name, strerror(-err),
+			err == -EPERM	 ? "; run as root or with CAP_NET_ADMIN"
+			: err == -EEXIST ? "; is another dpdk-wg running here?"
+			: err == -ENODEV ? "; /dev/net/tun is missing, load the tun module"
+					 : "");
+		return err;
+	}
+	publish_port(gateway, index);
+	host_exchange_attach_netdev(gateway->exchange, dp_netdev_of_port(index), tap);
+	return mirror_add_port(gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes);
+}
+
+static int make_taps(struct gateway *gateway)
+{
+	unsigned outers = 0, inners = 0;
+	int err = 0;
+
+	for (unsigned i = 0; i < gateway->port_count; i++)
+		gateway->taps[i].fd = -1;
+	for (unsigned i = 0; i < gateway->port_count && !err; i++) {
+		/* A one-armed port goes by its outer name. */
+		if (gateway->ports[i].outer)
+			err = make_tap(gateway, i, "outer", outers++);
+		else
+			err = make_tap(gateway, i, "inner", inners++);
+	}
+	return err;
+}
+
+int host_create(struct gateway *gateway)
+{
+	int err = host_exchange_start(gateway->dp, gateway->pool, &gateway->exchange);
+
+	if (err) {
+		log_error("the host exchange did not start: %s", strerror(-err));
+		return err;
+	}
+	gateway->ifconfig = ifconfig_create();
+	if (!gateway->ifconfig) {
+		err = -errno;
+		log_error("netlink: %s", strerror(-err));
+		return err;
+	}
+	err = make_mirror(gateway);
+	if (!err)
+		err = make_taps(gateway);
+	if (!err) {
+		err = mirror_start(gateway->mirror);
+		if (err)
+			log_error("netlink: %s", strerror(-err));
+	}
+	return err;
+}
+
+void host_destroy(struct gateway *gateway)
+{
+	if (gateway->ifconfig)
+		ifconfig_destroy(gateway->ifconfig);
+	if (gateway->exchange)
+		host_exchange_stop(gateway->exchange);
+	if (gateway->mirror) {
+		for (unsigned i = 0; i < gateway->port_count; i++) {
+			if (gateway->taps[i].fd >= 0)
+				hostif_destroy(&gateway->taps[i]);
+		}
+		mirror_destroy(gateway->mirror);
+	}
+}
+
+int host_find_netdev(const struct gateway *gateway, const char *name)
+{
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		if (strcmp(gateway->taps[i].name, name) == 0)
+			return (int)dp_netdev_of_port(i);
+	}
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (strcmp(gateway->interfaces[i]->name, name) == 0)
+			return (int)dp_netdev_of_interface(i);
+	}
+	return -ENOENT;
+}

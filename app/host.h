@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The host's side of the gateway: a TAP for every port, the host exchange, and the mirror of the
+ * kernel's addresses, routes and neighbours, glued to the tables of the data path.
+ * Thread: control.
+ */
+#ifndef APP_HOST_H
+#define APP_HOST_H
+
+struct gateway;
+
+/* Ports are started. 0 or a negative errno after a line that says why; host_destroy() undoes it. */
+int host_create(struct gateway *gateway);
+void host_destroy(struct gateway *gateway);
+
+/* The number (dp_netdev_of_port(), dp_netdev_of_interface()) of a host interface, or -ENOENT. */
+int host_find_netdev(const struct gateway *gateway, const char *name);
+
+#endif

@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "interface.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "actions.h"
+#include "base/units.h"
+#include "config_load.h"
+#include "endpoint.h"
+#include "gateway.h"
+#include "host_exchange.h"
+#include "ifconfig.h"
+#include "log.h"
+#include "mirror.h"
+#include "uapi/apply.h"
+#include "uapi_server.h"
+
+/* 1,500 less the outer IPv6 and UDP headers, the data header and the tag. */
+#define DEFAULT_MTU 1420
+
+/* Loading says how far it is after so many operations and so much time. */
+#define APPLY_BUDGET	  4096
+#define PROGRESS_EVERY_NS (2 * NS_PER_SEC)
+
+static int failed(const struct interface *interface, const char *what, int err)
+{
+	log_error("%s: %s: %s", interface->name, what, strerror(-err));
+	return err;
+}
+
+/* --- UDP sockets --- */
+
+static void attach_socket(struct interface *interface, const struct udp_socket *socket)
+{
+	struct gateway *gateway = interface->gateway;
+
+	interface->socket = *socket;
+	interface->socket_open = true;
+	host_exchange_attach_socket(gateway->exchange, interface->id, &interface->socket);
+	dp_interface_set_listen_port(gateway->dp, interface->id, socket->port);
+}
+
+static void close_socket(struct interface *interface)
+{
+	if (!interface->socket_open)
+		return;
+	dp_interface_set_listen_port(interface->gateway->dp, interface->id, 0);
+	host_exchange_detach_socket(interface->gateway->exchange, interface->id);
+	udp_socket_close(&interface->socket);
+	interface->socket_open = false;
+}
+
+/* The new sockets are open before the old ones close: a port that is taken changes nothing. */
+static int move_socket(struct interface *interface, uint16_t port, uint32_t fwmark)
+{
+	struct udp_socket socket;
+	int err = udp_socket_open(&socket, port, fwmark);
+
+	if (err) {
+		log_error("%s: UDP port %u: %s", interface->name, port, strerror(-err));
+		return err;
+	}
+	close_socket(interface);
+	attach_socket(interface, &socket);
+	return 0;
+}
+
+static int set_sockets(void *arg, const struct uapi_config *config)
+{
+	struct interface *interface = arg;
+	uint32_t fwmark = config->set_fwmark ? config->fwmark : interface->fwmark;
+	uint16_t port = interface->socket.port;
+	bool move = !interface->socket_open;
+	int err = 0;
+
+	if (config->set_listen_port && config->listen_port != port) {
+		port = config->listen_port;
+		/* 0 asks for any free port: the one it has is as good as another. */
+		move = move || port != 0;
+	}
+	if (move)
+		err = move_socket(interface, port, fwmark);
+	else if (fwmark != interface->fwmark)
+		err = udp_socket_set_mark(&interface->socket, fwmark);
+	if (err)
+		return err;
+	if (fwmark != interface->fwmark) {
+		interface->fwmark = fwmark;
+		endpoint_resolve_all(interface->gateway);
+	}
+	return 0;
+}
+
+static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)
+{
+	const struct interface *interface = arg;
+
+	*listen_port = interface->socket_open ? interface->socket.port : 0;
+	*fwmark = interface->fwmark;
+}
+
+static void changed(void *arg)
+{
+	actions_drain(arg);
+}
+
+void interface_send(struct interface *interface, const struct wg_path *path, uint8_t traffic_class,
+	const void *data, uint16_t len)
+{
+	if (!interface->socket_open ||
+		udp_socket_send(&interface->socket, path, traffic_class, data, len) != 0)
+		dp_drop_count(&interface->gateway->drops, 1, DP_DROP_HOST_SEND);
+}
+
+/* --- Routes of the host --- */
+
+static void remember(struct interface *interface, struct interface_routes *routes,
+	const struct ip_prefix *prefix)
+{
+	if (routes->count == routes->room) {
+		uint32_t room = routes->room ? routes->room * 2 : 16;
+		struct ip_prefix *grown = reallocarray(routes->prefixes, room, sizeof(*grown));
+		char text[IP_PREFIX_STRLEN];
+		if (!grown) {
+			log_error("%s: out of memory: no route for %s", interface->name,
+				ip_prefix_format(prefix, text));
+			return;
+		}
+		routes->prefixes = grown;
+		routes->room = room;
+	}
+	routes->prefixes[routes->count++] = *prefix;
+}
+
+/* Keeps the two lists apart: a prefix that changes hands goes and comes, and its route stays. */
+void interface_prefix_changed(
+	struct interface *interface, const struct ip_prefix *prefix, bool owned)
+{
+	if (!interface->follow_routes)
+		return;
+	remember(interface, owned ? &interface->come : &interface->go, prefix);
+}
+
+/* The mark and the table of a default route are ifconfig's to choose. */
+static void follow_default_route(struct interface *interface)
+{
+	struct gateway *gateway = interface->gateway;
+	uint32_t tables[MIRROR_OWN_TABLES];
+	uint32_t mark = ifconfig_fwmark(gateway->ifconfig, interface->tun.ifindex);
+
+	mirror_set_own_tables(gateway->mirror, tables,
+		ifconfig_own_tables(gateway->ifconfig, tables, MIRROR_OWN_TABLES));
+	if (mark != 0 && mark != interface->fwmark) {
+		int err = udp_socket_set_mark(&interface->socket, mark);
+		if (err)
+			failed(interface, "marking its sockets for the default route failed", err);
+		interface->fwmark = mark;
+		endpoint_resolve_all(gateway);
+	}
+}
+
+void interface_flush_routes(struct interface *interface)
+{
+	struct ifconfig *ifconfig = interface->gateway->ifconfig;
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	if (interface->come.count == 0 && interface->go.count == 0)
+		return;
+	ifconfig_remove_routes(
+		ifconfig, interface->tun.ifindex, interface->go.prefixes, interface->go.count);
+	if (ifconfig_add_routes(ifconfig, interface->tun.ifindex, interface->come.prefixes,
+		    interface->come.count, message) != 0)
+		log_warning("%s", message);
+	interface->come.count = interface->go.count = 0;
+	follow_default_route(interface);
+}
+
+/* The allowed IPs that its peers own, for the host's first routes. */
+static void list_routes(struct interface *interface, struct interface_routes *routes)
+{
+	struct ip_prefix prefix;
+
+	for (struct wg_peer *peer = wg_device_next_peer(interface->device, NULL); peer;
+		peer = wg_device_next_peer(interface->device, peer)) {
+		const void *cursor = NULL;
+		while (wg_peer_next_allowed_ip(peer, &cursor, &prefix))
+			remember(interface, routes, &prefix);
+	}
+}
+
+static const enum ifconfig_table tables[] = {
+	[UAPI_TABLE_AUTO] = IFCONFIG_TABLE_AUTO,
+	[UAPI_TABLE_OFF] = IFCONFIG_TABLE_OFF,
+	[UAPI_TABLE_NUMBER] = IFCONFIG_TABLE_NUMBER,
+};
+
+/* Addresses, routes, link up: as wg-quick(8) would. An interface without a file gets none. */
+static int configure_host(
+	struct interface *interface, const struct uapi_config *config, uint16_t mtu)
+{
+	struct interface_routes routes = {0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	if (config->table != UAPI_TABLE_OFF)
+		list_routes(interface, &routes);
+	struct ifconfig_request request = {
+		.name = interface->name,
+		.ifindex = interface->tun.ifindex,
+		.addresses = config->addresses,
+		.address_count = config->address_count,
+		.mtu = mtu,
+		.table = tables[config->table],
+		.table_number = config->table_number,
+		.fwmark = config->fwmark,
+		.routes = routes.prefixes,
+		.route_count = routes.count,
+	};
+	int err = ifconfig_apply(interface->gateway->ifconfig, &request, message);
+	free(routes.prefixes);
+	if (err) {
+		log_error("%s", message);
+		return err;
+	}
+	follow_default_route(interface);
+	return 0;
+}
+
+/* --- Creation --- */
+
+static int make_tun(struct interface *interface, uint16_t mtu)
+{
+	struct gateway *gateway = interface->gateway;
+	int err = hostif_create(&interface->tun, HOSTIF_TUN, interface->name, NULL, mtu);
+
+	if (err == -EEXIST)
+		log_error("%s: an interface of this name exists already", interface->name);
+	else if (err == -EPERM)
+		log_error(
+			"%s: making a TUN interface needs root or CAP_NET_ADMIN", interface->name);
+	else if (err)
+		failed(interface, "making its TUN interface failed (is /dev/net/tun there?)", err);
+	if (err)
+		return err;
+	host_exchange_attach_netdev(
+		gateway->exchange, dp_netdev_of_interface(interface->id), &interface->tun);
+	err = mirror_add_wg(gateway->mirror, interface->tun.ifindex, (uint8_t)interface->id);
+	return err ? failed(interface, "mirroring its TUN interface failed", err) : 0;
+}
+
+static int serve(struct interface *interface)
+{
+	const struct uapi_server_hooks hooks = {
+		.set_sockets = set_sockets,
+		.changed = changed,
+		.get_sockets = get_sockets,
+		.arg = interface,
+	};
+
+	return uapi_server_add(
+		interface->gateway->uapi, interface->name, interface->device, &hooks);
+}
+
+/* Applies a whole config, saying from time to time how far it is. */
+static int apply_config(struct interface *interface, const struct uapi_config *config)
+{
+	const struct uapi_hooks hooks = {
+		.set_sockets = set_sockets,
+		.changed = changed,
+		.arg = interface,
+	};
+	struct uapi_apply *apply;
+	int err = uapi_apply_begin(&apply, interface->device, config, &hooks);
+
+	if (err)
+		return err;
+	uint64_t said_ns = gateway_now().mono_ns;
+	do {
+		struct wg_time now = gateway_now();
+		err = uapi_apply_step(apply, APPLY_BUDGET, now);
+		actions_drain(interface);
+		if (now.mono_ns - said_ns > PROGRESS_EVERY_NS) {
+			log_info("%s: %u of %u peers loaded", interface->name,
+				uapi_apply_result(apply)->peers_added, config->peer_count);
+			said_ns = now.mono_ns;
+		}
+	} while (err > 0);
+	if (uapi_apply_result(apply)->own_key_skipped > 0)
+		log_warning("%s: %u peer%s with the interface's own public key left out",
+			interface->name, uapi_apply_result(apply)->own_key_skipped,
+			uapi_apply_result(apply)->own_key_skipped == 1 ? "" : "s");
+	uapi_apply_end(apply);
+	return err;
+}
+
+static int read_config(struct interface *interface, const char *path, struct uapi_config *config)
+{
+	char message[UAPI_MESSAGE_BYTES];
+	int err = config_load(config, path, message);
+
+	if (err) {
+		log_error("%s", message);
+		return err;
+	}
+	config_resolve(config, path);
+	for (uint32_t i = 0; i < config->warning_count; i++)
+		log_warning("%s", config->warnings[i]);
+	if (config->warnings_left_out > 0)
+		log_warning("%s: %u more warnings", path, config->warnings_left_out);
+	(void)interface;
+	return 0;
+}
+
+static int bring_up(struct interface *interface, const struct uapi_config *config)
+{
+	struct gateway *gateway = interface->gateway;
+	uint16_t mtu = config->mtu ? config->mtu : DEFAULT_MTU;
+	int err = dp_add_interface(gateway->dp, interface->id, mtu);
+
+	if (err)
+		return failed(interface, "making its tables failed", err);
+	err = make_tun(interface, mtu);
+	if (err)
+		return err;
+	if (!interface->socket_open)
+		err = move_socket(interface, config->listen_port, config->fwmark);
+	if (err)
+		return err;
+	err = apply_config(interface, config);
+	if (err)
+		return failed(interface, "applying its configuration failed", err);
+	err = configure_host(interface, config, mtu);
+	if (err)
+		return err;
+	return serve(interface);
+}
+
+int interface_create(struct gateway *gateway, const char *name, const char *path)
+{
+	struct interface *interface = calloc(1, sizeof(*interface));
+	struct uapi_config config;
+	int err = 0;
+
+	if (!interface)
+		return -ENOMEM;
+	interface->gateway = gateway;
+	interface->id = gateway->interface_count;
+	interface->tun.fd = -1;
+	strcpy(interface->name, name);
+	interface->device = wg_device_create(&gateway->env, gateway->indices, gateway->ids);
+	if (!interface->device) {
+		free(interface);
+		return -ENOMEM;
+	}
+	gateway->interfaces[gateway->interface_count++] = interface;
+
+	uapi_config_init(&config);
+	if (path)
+		err = read_config(interface, path, &config);
+	if (!err)
+		err = bring_up(interface, &config);
+	interface->follow_routes = !err && path && config.table != UAPI_TABLE_OFF;
+	uapi_config_clear(&config);
+	return err;
+}
+
+/* --- The end --- */
+
+void interface_shutdown(struct interface *interface)
+{
+	struct gateway *gateway = interface->gateway;
+
+	interface->follow_routes = false;
+	ifconfig_undo(gateway->ifconfig, interface->tun.ifindex);
+	wg_device_shutdown(interface->device);
+	actions_drain(interface);
+	close_socket(interface);
+	if (interface->tun.fd >= 0) {
+		mirror_remove(gateway->mirror, interface->tun.ifindex);
+		host_exchange_detach_netdev(
+			gateway->exchange, dp_netdev_of_interface(interface->id));
+		hostif_destroy(&interface->tun);
+	}
+}
+
+void interface_free(struct interface *interface)
+{
+	wg_device_free(interface->device);
+	free(interface->come.prefixes);
+	free(interface->go.prefixes);
+	free(interface);
+}

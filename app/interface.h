@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A WireGuard interface of the program: its device, its TUN, its UDP sockets, its socket for wg(8),
+ * its addresses and routes. Thread: control.
+ */
+#ifndef APP_INTERFACE_H
+#define APP_INTERFACE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hostif.h"
+#include "udp_socket.h"
+#include "wg/device.h"
+
+struct gateway;
+
+struct interface {
+	struct gateway *gateway;
+	unsigned id; /* of the data path */
+	char name[HOSTIF_NAME_BYTES];
+	struct wg_device *device;
+	struct hostif tun;
+	struct udp_socket socket;
+	bool socket_open;
+	uint32_t fwmark;
+	bool follow_routes; /* the host's routes follow the allowed IPs */
+	struct interface_routes {
+		struct ip_prefix *prefixes;
+		uint32_t count, room;
+	} come, go; /* not yet given to the host */
+};
+
+/*
+ * Makes an interface, and configures it from the file at path unless that is NULL. 0, or a negative
+ * errno after a line that says why; what there is of it is then taken down with the rest, by
+ * interface_shutdown() and interface_free().
+ */
+int interface_create(struct gateway *gateway, const char *name, const char *path);
+
+/* Takes it from the host and unpublishes everything. Its device lives on for what the workers may
+ * still hold, until interface_free(), after they ended and the reclaim queue was drained. */
+void interface_shutdown(struct interface *interface);
+void interface_free(struct interface *interface);
+
+/* Sends a datagram through the kernel's socket along path. Refusals are counted (host_send). */
+void interface_send(struct interface *interface, const struct wg_path *path, uint8_t traffic_class,
+	const void *data, uint16_t len);
+
+/* The prefix has an owner now, or none any more: the host's routes are to follow. */
+void interface_prefix_changed(
+	struct interface *interface, const struct ip_prefix *prefix, bool owned);
+/* Gives the host the routes that came and went since the last call. */
+void interface_flush_routes(struct interface *interface);
+
+#endif

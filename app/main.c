@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dpdk-wg: from the command line to the running gateway, and back down again. What is set up last
+ * is taken down first; every step that fails says why in one line, and all before it is undone.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_mbuf.h>
+
+#include "check.h"
+#include "control.h"
+#include "crypto/random.h"
+#include "datapath/reclaim.h"
+#include "gateway.h"
+#include "host.h"
+#include "icmp_reply.h"
+#include "interface.h"
+#include "log.h"
+#include "options.h"
+#include "telemetry.h"
+#include "uapi_server.h"
+
+#define UAPI_DIRECTORY "/var/run/wireguard"
+
+/* Packet buffers: what queues and rings can hold at once, and what lies in between. */
+#define MBUFS_A_QUEUE_PAIR 3072
+#define MBUFS_A_WORKER	   6144
+#define MBUFS_SHARED	   8192
+#define MBUF_CACHE	   256
+
+/* --- What a device may use of the world (struct wg_env) --- */
+
+static void env_random(void *arg, void *buf, size_t len)
+{
+	(void)arg;
+	random_fill(buf, len);
+}
+
+static void *env_alloc(void *arg, size_t size)
+{
+	(void)arg;
+	size = RTE_ALIGN_CEIL(size, RTE_CACHE_LINE_SIZE);
+	void *p = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	return p ? memset(p, 0, size) : NULL;
+}
+
+static void env_free(void *arg, void *p)
+{
+	(void)arg;
+	free(p);
+}
+
+static int make_protocol_state(struct gateway *gateway)
+{
+	gateway->env = (struct wg_env){
+		.random = env_random,
+		.alloc = env_alloc,
+		.free = env_free,
+	};
+	gateway->indices = wg_index_table_create(env_random, NULL);
+	gateway->ids = wg_ids_create(LIMIT_PEERS);
+	/* Address space only: a page is taken when its first peer comes. */
+	void *peers = mmap(NULL, LIMIT_PEERS * sizeof(*gateway->peers), PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	gateway->peers = peers == MAP_FAILED ? NULL : peers;
+	if (gateway->indices && gateway->ids && gateway->peers)
+		return 0;
+	log_error("out of memory for the tables of peers");
+	return -ENOMEM;
+}
+
+static void free_protocol_state(struct gateway *gateway)
+{
+	if (gateway->indices)
+		wg_index_table_destroy(gateway->indices);
+	if (gateway->ids)
+		wg_ids_destroy(gateway->ids);
+	if (gateway->peers)
+		munmap(gateway->peers, LIMIT_PEERS * sizeof(*gateway->peers));
+}
+
+/* --- Ports, buffers, workers --- */
+
+/* The port of that device, found before or new; NULL after a line on why not. */
+static struct port *take_port(struct gateway *gateway, const char *device)
+{
+	uint16_t id;
+
+	if (port_find(device, &id) != 0)
+		return NULL;
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		if (gateway->ports[i].id == id)
+			return &gateway->ports[i];
+	}
+	if (gateway->port_count == LIMIT_PORTS) {
+		log_error("port \"%s\": more than %d ports", device, LIMIT_PORTS);
+		return NULL;
+	}
+	struct port *port = &gateway->ports[gateway->port_count++];
+	port->id = id;
+	snprintf(port->device, sizeof(port->device), "%s", device);
+	return port;
+}
+
+static int find_ports(struct gateway *gateway, const struct options *options)
+{
+	struct port *port;
+
+	for (unsigned i = 0; i < options->outer_count; i++) {
+		port = take_port(gateway, options->outer[i]);
+		if (!port)
+			return -ENODEV;
+		port->outer = true;
+	}
+	for (unsigned i = 0; i < options->inner_count; i++) {
+		port = take_port(gateway, options->inner[i]);
+		if (!port)
+			return -ENODEV;
+		port->inner = true;
+	}
+	return 0;
+}
+
+static int make_pool(struct gateway *gateway)
+{
+	unsigned n = MBUFS_SHARED + gateway->workers * MBUFS_A_WORKER +
+		     gateway->port_count * gateway->workers * MBUFS_A_QUEUE_PAIR;
+	uint32_t frame = port_max_frame(gateway->ports, gateway->port_count);
+	uint32_t room = RTE_MAX(frame + DP_SEAL_TAILROOM, (uint32_t)RTE_MBUF_DEFAULT_DATAROOM) +
+			RTE_PKTMBUF_HEADROOM;
+
+	gateway->pool = rte_pktmbuf_pool_create("dpdk-wg", n, MBUF_CACHE, DP_MBUF_PRIV_BYTES,
+		(uint16_t)RTE_MIN(room, UINT16_MAX), (int)rte_socket_id());
+	if (gateway->pool)
+		return 0;
+	log_error("%u packet buffers of %u bytes do not fit into memory (%s): give EAL more, "
+		  "with -m %u or more hugepages",
+		n, room, rte_strerror(rte_errno), (unsigned)(n * (room + 256ull) >> 20) + 160);
+	return -ENOMEM;
+}
+
+static int start_ports(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		int err = port_start(&gateway->ports[i], gateway->workers, gateway->pool);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int make_workers(struct gateway *gateway, const struct options *options)
+{
+	unsigned id = 0, lcore_id;
+
+	RTE_LCORE_FOREACH_WORKER(lcore_id)
+	{
+		struct lcore *lcore = &gateway->lcores[id];
+
+		*lcore = (struct lcore){
+			.lcore_id = lcore_id,
+			.ports = gateway->ports,
+			.port_count = gateway->port_count,
+			.workers = gateway->workers,
+			.poll = options->poll,
+			.quit = &gateway->quit,
+		};
+		int err = lcore_create(lcore, gateway->dp, id, options->aead);
+		if (err) {
+			log_error("worker %u: %s", id,
+				err == -ENOTSUP ? "this CPU lacks what --aead asks for"
+						: strerror(-err));
+			return err;
+		}
+		id++;
+	}
+	return 0;
+}
+
+static int count_workers(struct gateway *gateway)
+{
+	gateway->workers = rte_lcore_count() - 1;
+	if (gateway->workers == 0) {
+		log_error("no lcore is left for a worker: give EAL two or more, as in --lcores "
+			  "'0@0,1@1'; the first is control's");
+		return -EINVAL;
+	}
+	if (gateway->workers > LIMIT_WORKERS) {
+		log_error(
+			"%u worker lcores: at most %d are of use", gateway->workers, LIMIT_WORKERS);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int make_data_path(struct gateway *gateway, const struct options *options)
+{
+	int err = count_workers(gateway);
+
+	if (!err)
+		err = find_ports(gateway, options);
+	if (!err)
+		err = make_pool(gateway);
+	if (!err) {
+		err = dp_create(gateway->workers, &gateway->dp);
+		if (err)
+			log_error("the tables of the data path do not fit into memory: give EAL "
+				  "more with -m or hugepages");
+	}
+	if (!err)
+		err = start_ports(gateway);
+	if (!err)
+		err = make_workers(gateway, options);
+	return err;
+}
+
+static void free_data_path(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->workers; i++)
+		lcore_destroy(&gateway->lcores[i]);
+	for (unsigned i = 0; i < gateway->port_count; i++)
+		port_stop(&gateway->ports[i]);
+	if (gateway->dp)
+		dp_destroy(gateway->dp);
+	if (gateway->pool)
+		rte_mempool_free(gateway->pool);
+}
+
+static int launch_workers(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->workers; i++) {
+		int err = rte_eal_remote_launch(
+			lcore_run, &gateway->lcores[i], gateway->lcores[i].lcore_id);
+		if (err) {
+			log_error("worker %u did not start: %s", i, strerror(-err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+static void end_workers(struct gateway *gateway)
+{
+	atomic_store(&gateway->quit, true);
+	rte_eal_mp_wait_lcore();
+}
+
+/* --- The program --- */
+
+static int make_interfaces(struct gateway *gateway, const struct options *options)
+{
+	for (unsigned i = 0; i < options->interface_count; i++) {
+		int err = interface_create(
+			gateway, options->interfaces[i].name, options->interfaces[i].path);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int set_up(struct gateway *gateway, const struct options *options)
+{
+	int err = control_init(gateway);
+
+	if (!err)
+		err = make_data_path(gateway, options);
+	if (!err)
+		err = make_protocol_state(gateway);
+	if (!err)
+		err = icmp_reply_init();
+	if (!err)
+		err = host_create(gateway);
+	if (!err) {
+		gateway->uapi = uapi_server_create(UAPI_DIRECTORY);
+		err = gateway->uapi ? 0 : -errno;
+	}
+	if (!err)
+		err = telemetry_init(gateway);
+	/* Workers run before interfaces are configured, so that what is retired on the way is
+	 * freed. */
+	if (!err)
+		err = launch_workers(gateway);
+	if (!err)
+		err = make_interfaces(gateway, options);
+	return err;
+}
+
+static void take_down(struct gateway *gateway)
+{
+	telemetry_fini();
+	if (gateway->uapi)
+		uapi_server_destroy(gateway->uapi);
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		interface_shutdown(gateway->interfaces[i]);
+	end_workers(gateway);
+	host_destroy(gateway);
+	if (gateway->dp)
+		dp_reclaim_drain(gateway->dp->reclaim);
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		interface_free(gateway->interfaces[i]);
+	icmp_reply_fini();
+	free_data_path(gateway);
+	free_protocol_state(gateway);
+	control_fini(gateway);
+}
+
+static void explain_eal_failure(int eal_error)
+{
+	if (eal_error == EACCES)
+		log_error("DPDK found no hugepages: reserve some (echo 512 > "
+			  "/proc/sys/vm/nr_hugepages) and give --in-memory, or do without: "
+			  "--no-huge -m 256");
+	else
+		log_error("DPDK's environment did not start: %s; its own lines above say more",
+			rte_strerror(eal_error));
+}
+
+static int run(const struct options *options, char **argv)
+{
+	static struct gateway gateway;
+	int status = EXIT_RUN;
+
+	if (rte_eal_init(options->eal_argc, argv) < 0) {
+		explain_eal_failure(rte_errno);
+		return EXIT_RUN;
+	}
+	if (set_up(&gateway, options) == 0) {
+		log_info("ready: %u worker%s, %u port%s, %u interface%s", gateway.workers,
+			gateway.workers == 1 ? "" : "s", gateway.port_count,
+			gateway.port_count == 1 ? "" : "s", gateway.interface_count,
+			gateway.interface_count == 1 ? "" : "s");
+		control_run(&gateway);
+		log_info("ending");
+		status = 0;
+	}
+	take_down(&gateway);
+	rte_eal_cleanup();
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct options options;
+	char message[OPTIONS_MESSAGE_BYTES];
+
+	if (options_parse(&options, argc, argv, message) != 0) {
+		fprintf(stderr, "dpdk-wg: %s\n", message);
+		return EXIT_USAGE;
+	}
+	switch (options.mode) {
+	case OPTIONS_HELP:
+		options_print_help(stdout);
+		return 0;
+	case OPTIONS_VERSION:
+		options_print_version(stdout);
+		return 0;
+	case OPTIONS_CHECK:
+		return check_configuration(&options);
+	case OPTIONS_RUN:
+		break;
+	}
+	return run(&options, argv);
+}

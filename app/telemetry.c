@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "telemetry.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_telemetry.h>
+#include <rte_version.h>
+
+#include "base/units.h"
+#include "control.h"
+#include "gateway.h"
+#include "host.h"
+#include "host_exchange.h"
+#include "interface.h"
+#include "log.h"
+#include "options.h"
+#include "uapi/keytext.h"
+#include "wg/verdict.h"
+
+/* Public keys in one answer of /wg/peers: telemetry's answers end at 16 KiB. */
+#define PEERS_A_PAGE 256
+
+static struct gateway *served;
+
+/* One command: what to do in the control thread, with what. */
+struct request {
+	int (*answer)(struct gateway *gateway, const char *params, struct rte_tel_data *data);
+	const char *params;
+	struct rte_tel_data *data;
+	int result;
+};
+
+static void answer_request(void *arg)
+{
+	struct request *request = arg;
+
+	request->result = request->answer(served, request->params, request->data);
+}
+
+static int ask_control(int (*answer)(struct gateway *, const char *, struct rte_tel_data *),
+	const char *params, struct rte_tel_data *data)
+{
+	struct request request = {
+		.answer = answer,
+		.params = params ? params : "",
+		.data = data,
+		.result = -ECANCELED,
+	};
+
+	if (!served || !control_call(served, answer_request, &request))
+		return -ECANCELED;
+	return request.result;
+}
+
+/* --- /wg/info --- */
+
+static int add_interfaces(const struct gateway *gateway, struct rte_tel_data *data)
+{
+	struct rte_tel_data *names = rte_tel_data_alloc();
+
+	if (!names)
+		return -ENOMEM;
+	rte_tel_data_start_array(names, RTE_TEL_STRING_VAL);
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		rte_tel_data_add_array_string(names, gateway->interfaces[i]->name);
+	return rte_tel_data_add_dict_container(data, "interfaces", names, 0);
+}
+
+static int add_ports(const struct gateway *gateway, struct rte_tel_data *data)
+{
+	struct rte_tel_data *names = rte_tel_data_alloc();
+
+	if (!names)
+		return -ENOMEM;
+	rte_tel_data_start_array(names, RTE_TEL_STRING_VAL);
+	for (unsigned i = 0; i < gateway->port_count; i++)
+		rte_tel_data_add_array_string(names, gateway->ports[i].device);
+	return rte_tel_data_add_dict_container(data, "ports", names, 0);
+}
+
+static int answer_info(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	uint32_t peers = 0;
+
+	(void)params;
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		peers += wg_device_peer_count(gateway->interfaces[i]->device);
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_string(data, "version", DPDK_WG_VERSION);
+	rte_tel_data_add_dict_string(data, "dpdk", rte_version());
+	rte_tel_data_add_dict_string(data, "aead",
+		aead_backend_name(aead_batch_backend(gateway->lcores[0].worker->aead)));
+	rte_tel_data_add_dict_u64(data, "workers", gateway->workers);
+	rte_tel_data_add_dict_u64(data, "peers", peers);
+	rte_tel_data_add_dict_u64(
+		data, "sessions_and_handshakes", wg_index_count(gateway->indices));
+	rte_tel_data_add_dict_u64(data, "packet_buffers",
+		rte_mempool_avail_count(gateway->pool) + rte_mempool_in_use_count(gateway->pool));
+	rte_tel_data_add_dict_u64(
+		data, "packet_buffers_in_use", rte_mempool_in_use_count(gateway->pool));
+	int err = add_ports(gateway, data);
+	return err ? err : add_interfaces(gateway, data);
+}
+
+/* --- /wg/peers,[interface[,page]] and /wg/peer,public key --- */
+
+static const struct interface *find_interface(const struct gateway *gateway, const char *name)
+{
+	if (name[0] == '\0')
+		return gateway->interface_count > 0 ? gateway->interfaces[0] : NULL;
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (strcmp(gateway->interfaces[i]->name, name) == 0)
+			return gateway->interfaces[i];
+	}
+	return NULL;
+}
+
+static int answer_peers(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	char name[OPTIONS_NAME_BYTES] = "";
+	unsigned long page = 0;
+	const char *comma = strchr(params, ',');
+	size_t len = comma ? (size_t)(comma - params) : strlen(params);
+
+	if (len >= sizeof(name))
+		return -EINVAL;
+	memcpy(name, params, len);
+	if (comma)
+		page = strtoul(comma + 1, NULL, 10);
+	const struct interface *interface = find_interface(gateway, name);
+	if (!interface)
+		return -ENOENT;
+
+	rte_tel_data_start_array(data, RTE_TEL_STRING_VAL);
+	unsigned long n = 0;
+	for (struct wg_peer *peer = wg_device_next_peer(interface->device, NULL);
+		peer && n < (page + 1) * PEERS_A_PAGE;
+		peer = wg_device_next_peer(interface->device, peer), n++) {
+		char key[KEYTEXT_BASE64_CHARS + 1];
+		if (n < page * PEERS_A_PAGE)
+			continue;
+		key_to_base64(key, wg_peer_public_key(peer));
+		rte_tel_data_add_array_string(data, key);
+	}
+	return 0;
+}
+
+static int describe_peer(
+	const struct interface *interface, struct wg_peer *peer, struct rte_tel_data *data)
+{
+	const struct wg_activity *activity = wg_peer_activity(peer);
+	const struct wg_session *session = wg_peer_current_session(peer);
+	char endpoint[ENDPOINT_STRLEN] = "";
+	struct ip_prefix prefix;
+	const void *cursor = NULL;
+	uint64_t prefixes = 0, now = gateway_now().mono_ns;
+
+	if (wg_peer_path(peer)->remote.addr.family != IP_NONE)
+		endpoint_format(&wg_peer_path(peer)->remote, endpoint);
+	while (wg_peer_next_allowed_ip(peer, &cursor, &prefix))
+		prefixes++;
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_string(data, "interface", interface->name);
+	rte_tel_data_add_dict_string(data, "endpoint", endpoint);
+	rte_tel_data_add_dict_u64(data, "id", wg_peer_id(peer));
+	rte_tel_data_add_dict_u64(data, "allowed_ips", prefixes);
+	rte_tel_data_add_dict_u64(
+		data, "latest_handshake_s", wg_peer_latest_handshake_ns(peer) / NS_PER_SEC);
+	rte_tel_data_add_dict_u64(data, "rx_bytes", atomic_load(&activity->rx_bytes));
+	rte_tel_data_add_dict_u64(data, "tx_bytes", atomic_load(&activity->tx_bytes));
+	rte_tel_data_add_dict_u64(
+		data, "session_age_s", session ? wg_session_age_ns(session, now) / NS_PER_SEC : 0);
+	rte_tel_data_add_dict_u64(
+		data, "session_sent_packets", session ? atomic_load(&session->send_counter) : 0);
+	rte_tel_data_add_dict_u64(
+		data, "persistent_keepalive_s", wg_peer_persistent_keepalive(peer));
+	return 0;
+}
+
+static int answer_peer(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	uint8_t key[WG_KEY_BYTES];
+
+	if (!key_from_base64(key, params, strlen(params)))
+		return -EINVAL;
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		const struct interface *interface = gateway->interfaces[i];
+		struct wg_peer *peer = wg_device_find_peer(interface->device, key);
+		if (peer)
+			return describe_peer(interface, peer, data);
+	}
+	return -ENOENT;
+}
+
+/* --- /wg/drops --- */
+
+static uint64_t sum_drops(const struct gateway *gateway, enum dp_drop_reason reason)
+{
+	uint64_t sum = gateway->drops.count[reason] +
+		       host_exchange_drops(gateway->exchange)->count[reason];
+
+	for (unsigned i = 0; i < gateway->workers; i++)
+		sum += gateway->lcores[i].worker->drops.count[reason];
+	return sum;
+}
+
+static int answer_drops(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	static const char *const verdict_names[] = {
+#define VERDICT_NAME(id, name, text) [id] = name,
+		WG_VERDICTS(VERDICT_NAME)
+#undef VERDICT_NAME
+	};
+
+	(void)params;
+	rte_tel_data_start_dict(data);
+	for (enum dp_drop_reason reason = 0; reason < DP_DROP_COUNT; reason++)
+		rte_tel_data_add_dict_u64(data, dp_drop_name(reason), sum_drops(gateway, reason));
+	for (enum wg_verdict verdict = 0; verdict < WG_VERDICT_COUNT; verdict++) {
+		uint64_t sum = 0;
+		if (verdict == WG_ACCEPTED)
+			continue;
+		for (unsigned i = 0; i < gateway->interface_count; i++)
+			sum += wg_device_verdicts(gateway->interfaces[i]->device)[verdict];
+		rte_tel_data_add_dict_u64(data, verdict_names[verdict], sum);
+	}
+	return 0;
+}
+
+/* --- /wg/lcores[,worker] --- */
+
+static void add_u64(struct rte_tel_data *data, const char *prefix, const char *name, uint64_t value)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "%s_%s", prefix, name);
+	rte_tel_data_add_dict_u64(data, key, value);
+}
+
+static void describe_worker(const struct lcore *lcore, struct rte_tel_data *data)
+{
+	const struct dp_counters *c = &lcore->worker->counters;
+	char prefix[32];
+
+	snprintf(prefix, sizeof(prefix), "worker%u", lcore->worker->id);
+	add_u64(data, prefix, "lcore", lcore->lcore_id);
+	add_u64(data, prefix, "turns", lcore->stats.turns);
+	add_u64(data, prefix, "busy_turns", lcore->stats.busy_turns);
+	add_u64(data, prefix, "sleeps", lcore->stats.sleeps);
+	add_u64(data, prefix, "received", lcore->stats.received);
+	add_u64(data, prefix, "inbound_packets", c->inbound_packets);
+	add_u64(data, prefix, "inbound_bytes", c->inbound_bytes);
+	add_u64(data, prefix, "inbound_cycles", c->inbound_cycles);
+	add_u64(data, prefix, "outbound_packets", c->outbound_packets);
+	add_u64(data, prefix, "outbound_bytes", c->outbound_bytes);
+	add_u64(data, prefix, "outbound_cycles", c->outbound_cycles);
+	add_u64(data, prefix, "aead_cycles", c->aead_cycles);
+	add_u64(data, prefix, "plain_packets", c->plain_packets);
+	add_u64(data, prefix, "host_packets", c->host_packets);
+	add_u64(data, prefix, "control_packets", c->control_packets);
+}
+
+/* A dictionary holds 256 entries: 16 workers an answer; the parameter names the first. */
+static int answer_lcores(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	unsigned long first = strtoul(params, NULL, 10);
+
+	rte_tel_data_start_dict(data);
+	for (unsigned long i = first; i < gateway->workers && i < first + 16; i++)
+		describe_worker(&gateway->lcores[i], data);
+	return 0;
+}
+
+/* --- /wg/host,netdev name --- */
+
+static int answer_host(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	struct host_counters counters;
+	int netdev = host_find_netdev(gateway, params);
+
+	if (netdev < 0)
+		return -ENOENT;
+	host_exchange_counters(gateway->exchange, (unsigned)netdev, &counters);
+	rte_tel_data_start_dict(data);
+#define ADD_COUNTER(field, text) rte_tel_data_add_dict_u64(data, #field, counters.field);
+	HOST_COUNTERS(ADD_COUNTER)
+#undef ADD_COUNTER
+	return 0;
+}
+
+#define COMMAND(name)                                                                              \
+	static int name(const char *cmd, const char *params, struct rte_tel_data *data)            \
+	{                                                                                          \
+		(void)cmd;                                                                         \
+		return ask_control(answer_##name, params, data);                                   \
+	}
+
+COMMAND(info)
+COMMAND(peers)
+COMMAND(peer)
+COMMAND(drops)
+COMMAND(lcores)
+COMMAND(host)
+
+static const struct {
+	const char *name;
+	telemetry_cb callback;
+	const char *help;
+} commands[] = {
+	{"/wg/info", info, "Version, ports, interfaces, workers. No parameters"},
+	{"/wg/peers", peers, "Public keys, 256 a page. Parameters: interface, page"},
+	{"/wg/peer", peer, "One peer. Parameter: public key in base64"},
+	{"/wg/drops", drops, "Packets dropped, by reason. No parameters"},
+	{"/wg/lcores", lcores, "Counters of 16 workers. Parameter: the first worker"},
+	{"/wg/host", host, "Counters of a host interface. Parameter: its name"},
+};
+
+int telemetry_init(struct gateway *gateway)
+{
+	served = gateway;
+	for (size_t i = 0; i < RTE_DIM(commands); i++) {
+		int err = rte_telemetry_register_cmd(
+			commands[i].name, commands[i].callback, commands[i].help);
+		if (err) {
+			log_error("telemetry command %s: %s", commands[i].name, strerror(-err));
+			return err;
+		}
+	}
+	return 0;
+}
+
+void telemetry_fini(void)
+{
+	served = NULL;
+}

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The documentation tells the truth, where a machine can tell."""
+import os
+import re
+
+import lab
+
+
+def read(*path):
+    with open(os.path.join(lab.ROOT, *path), encoding="utf-8") as file:
+        return file.read()
+
+
+def test_drop_reasons_are_those_of_the_sources():
+    made = lab.run(os.path.join(lab.ROOT, "scripts/lib/drops-doc")).stdout
+    assert made == read("docs", "drops.md")
+
+
+def test_links_lead_somewhere():
+    for name in ["README.md"] + [f"docs/{n}" for n in os.listdir(os.path.join(lab.ROOT, "docs"))]:
+        if not name.endswith(".md"):
+            continue
+        for target in re.findall(r"\]\(([^)#:]+)\)", read(name)):
+            path = os.path.join(lab.ROOT, os.path.dirname(name), target)
+            assert os.path.exists(path), f"{name} links to {target}"
+
+
+def test_options_are_documented():
+    help_text = lab.run(os.path.join(lab.build_dir(), "app/dpdk-wg"), "--help").stdout
+    operations = read("docs", "operations.md")
+    for option in set(re.findall(r"--[a-z-]+", help_text)):
+        assert option in operations or option in read("README.md"), option
