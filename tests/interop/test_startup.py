@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Start-up works, or says in one line what is missing and leaves nothing behind."""
+import os
+import time
+
+import lab
+import pytest
+
+PROGRAM = os.path.join(lab.build_dir(), "app/dpdk-wg")
+EXAMPLES = os.path.join(lab.ROOT, "tests/vectors/examples")
+
+
+def start(namespace, *argv, timeout=20):
+    """Runs the program, which is expected to end by itself; returns (status, its own lines)."""
+    done = namespace.run(PROGRAM, *argv, check=False, timeout=timeout)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dpdk-wg: ")]
+    return done.returncode, lines
+
+
+@pytest.fixture
+def bench():
+    with lab.Lab() as made:
+        made.gw = made.namespace("gw")
+        made.gw.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
+        made.port(made.gw, "v_out")
+        yield made
+
+
+def eal(bench, *more):
+    return ["--no-pci", "--no-huge", "-m", "256", "--file-prefix", bench.prefix, "--lcores",
+            "0@0,1@1", "--vdev", "net_af_packet0,iface=v_out", *more]
+
+
+def links(bench):
+    return {link["ifname"] for link in bench.gw.ip_json("link", "show")}
+
+
+def test_wrong_argument(bench):
+    status, lines = start(bench.gw, *eal(bench), "--", "--outre", "net_af_packet0")
+    assert status == 2 and len(lines) == 1 and "--outre" in lines[0]
+
+
+def test_missing_outer(bench):
+    status, lines = start(bench.gw, *eal(bench), "--", "--interface", bench.short)
+    assert status == 2 and len(lines) == 1 and "--outer" in lines[0]
+
+
+def test_unknown_port(bench):
+    before = links(bench)
+    status, lines = start(bench.gw, *eal(bench), "--", "--outer", "net_tap7", "--interface",
+                          bench.short)
+    assert status == 1 and len(lines) == 1, lines
+    assert "net_tap7" in lines[0] and "net_af_packet0 (port 0)" in lines[0]
+    assert links(bench) == before
+
+
+def test_no_hugepages(bench):
+    if lab.run("cat", "/proc/sys/vm/nr_hugepages").stdout.strip() != "0":
+        pytest.skip("this machine has hugepages")
+    argv = [a for a in eal(bench) if a not in ("--no-huge", "-m", "256")]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          bench.short)
+    assert status == 1 and len(lines) == 1, lines
+    assert "hugepages" in lines[0] and "--no-huge" in lines[0]
+
+
+def test_one_lcore(bench):
+    argv = [a if a != "0@0,1@1" else "0@0" for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          bench.short)
+    assert status == 1 and len(lines) == 1 and "--lcores" in lines[0]
+
+
+def test_too_little_memory(bench):
+    argv = [a if a != "256" else "32" for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          bench.short)
+    assert status == 1 and len(lines) == 1 and "-m" in lines[0], lines
+
+
+def test_bad_config_line(bench):
+    path = os.path.join(bench.dir, f"{bench.short}.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[Interface]\nListenPort = 51820\n\n[Peer]\nPublicKey = abc\n")
+    os.chmod(path, 0o600)
+    before = links(bench)
+    status, lines = start(bench.gw, *eal(bench), "--", "--outer", "net_af_packet0", "--config",
+                          path)
+    assert status == 1 and len(lines) == 1, lines
+    assert f"{bench.short}.conf:5:" in lines[0] and "PublicKey" in lines[0]
+    assert links(bench) == before and not os.path.exists(f"{lab.SOCKETS}/{bench.short}.sock")
+
+
+def test_listen_port_taken(bench):
+    holder = bench.gw.start("python3", "-c", "import socket,sys\n"
+                            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                            "s.bind(('', 40000))\nsys.stdout.write('bound')\n"
+                            "sys.stdout.flush()\nsys.stdin.read()\nimport time\ntime.sleep(60)",
+                            log="holder")
+    lab.wait_for("the port", lambda: "bound" in open(holder.log, encoding="utf-8").read())
+    path = os.path.join(bench.dir, f"{bench.short}.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[Interface]\nListenPort = 40000\n")
+    os.chmod(path, 0o600)
+    status, lines = start(bench.gw, *eal(bench), "--", "--outer", "net_af_packet0", "--config",
+                          path)
+    assert status == 1 and len(lines) == 1 and "40000" in lines[0], lines
+
+
+@pytest.mark.parametrize("name", ["server.conf", "client.conf"])
+def test_examples_pass_the_check(bench, name):
+    done = bench.gw.run(PROGRAM, "--check", "--config", os.path.join(EXAMPLES, name), check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_names_the_line(bench):
+    path = os.path.join(bench.dir, "wgx.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("[Interface]\nListenPort = 70000\n")
+    done = bench.gw.run(PROGRAM, "--check", "--config", path, check=False)
+    assert done.returncode == 1 and "wgx.conf:2:" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["server.conf", "client.conf"])
+def test_examples_load(bench, name):
+    """The two examples of WireGuard's own site run as they stand (under a name of our own)."""
+    with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
+        gateway = lab.Gateway(bench.gw, ["v_out"], config=file.read())
+    with open(os.path.join(EXAMPLES, name), encoding="utf-8") as file:
+        wanted = file.read().count("[Peer]")
+    assert len(gateway.show("peers").split()) == wanted
+    assert gateway.stop() == 0, gateway.tail()
+
+
+def test_starts_within_a_second_and_leaves_nothing(bench):
+    before, began = links(bench), time.monotonic()
+    gateway = lab.Gateway(bench.gw, ["v_out"], config="[Interface]\n")
+    took = time.monotonic() - began
+    print(f"start-up took {took:.2f} s")
+    assert gateway.stop() == 0, gateway.tail()
+    assert links(bench) == before
+    assert not os.path.exists(gateway.socket)
+    assert not os.path.exists(f"/var/run/dpdk/{bench.prefix}-{gateway.name}/config")
+
+
+def test_a_second_program_is_refused(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config="[Interface]\n")
+    bench.gw.ip("link", "add", "v_two", "type", "veth", "peer", "name", "v_far2")
+    bench.port(bench.gw, "v_two")
+    argv = [a.replace("v_out", "v_two") for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          gateway.name)
+    assert status == 1 and len(lines) == 1 and "outer0" in lines[0], lines
+    assert gateway.show("public-key") is not None and gateway.process.poll() is None
