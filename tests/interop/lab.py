@@ -126,7 +126,10 @@ class WireguardGo:
 
 
 class Gateway:
-    """dpdk-wg in a namespace."""
+    """
+    dpdk-wg in a namespace. Devices are the names of network devices there, which become AF_PACKET
+    ports, or whole --vdev arguments.
+    """
 
     def __init__(self, namespace, outer, inner=(), name=None, config=None, options=(), eal=(),
                  wait=True):
@@ -152,14 +155,18 @@ class Gateway:
         file_prefix = f"{self.lab.prefix}-{self.name}"
         argv = [os.path.join(build_dir(), "app/dpdk-wg"), "--no-pci", "--no-huge", "-m", "256",
                 "--file-prefix", file_prefix, "--lcores", "0@0,1@1", *self.eal]
-        devices = []
-        for netdev in dict.fromkeys(self.outer + self.inner):
-            devices.append(netdev)
-            argv += ["--vdev", f"net_af_packet{len(devices) - 1},iface={netdev}"]
+        names = {}
+        for device in dict.fromkeys(self.outer + self.inner):
+            if "," not in device:
+                device_argument = f"net_af_packet{len(names)},iface={device}"
+            else:
+                device_argument = device
+            names[device] = device_argument.split(",")[0]
+            argv += ["--vdev", device_argument]
         argv.append("--")
-        for kind, netdevs in (("--outer", self.outer), ("--inner", self.inner)):
-            for netdev in netdevs:
-                argv += [kind, f"net_af_packet{devices.index(netdev)}"]
+        for kind, devices in (("--outer", self.outer), ("--inner", self.inner)):
+            for device in devices:
+                argv += [kind, names[device]]
         argv += ["--config", self.config] if self.config else ["--interface", self.name]
         return argv + self.options
 

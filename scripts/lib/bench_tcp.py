@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""TCP between the hosts at both ends of a tunnel: see scripts/bench-tcp."""
+import json
+import os
+import statistics
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/interop"))
+import lab  # noqa: E402
+
+SECONDS = 4
+
+
+def iperf(client, server, address):
+    """(Gbit/s at the receiver) of one stream."""
+    listener = server.start("iperf3", "-s", "-1", "-B", address)
+    lab.wait_for("iperf3's socket",
+                 lambda: "5201" in server.run("ss", "-Hltn", "sport = :5201").stdout)
+    done = client.run("iperf3", "-J", "-c", address, "-t", SECONDS)
+    server.lab.stop(listener)
+    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
+def cpu_seconds(process):
+    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(a, b, processes):
+    """Waits for the tunnel, then (Gbit/s, CPU seconds a GB of one end)."""
+    lab.wait_for("the tunnel", lambda: a.ping("10.8.0.2", count=1, deadline=1), timeout=20)
+    before = sum(map(cpu_seconds, processes))
+    speed = iperf(a, b, "10.8.0.2")
+    return speed, (sum(map(cpu_seconds, processes)) - before) / 2 / (speed * SECONDS / 8)
+
+
+def with_wireguard_go():
+    with lab.Lab() as made:
+        a, b = made.namespace("a"), made.namespace("b")
+        run = lab.run
+        run("ip", "link", "add", "e0", "netns", a.name, "type", "veth", "peer", "name", "e0",
+            "netns", b.name)
+        ends = [lab.WireguardGo(a, "ga"), lab.WireguardGo(b, "gb")]
+        for n, (namespace, end, other) in enumerate(((a, ends[0], ends[1]), (b, ends[1], ends[0]))):
+            namespace.set_up("e0", f"192.0.2.{n + 1}/24")
+            end.set_private_key("listen-port", 51820, "peer", other.public_key, "endpoint",
+                                f"192.0.2.{2 - n}:51820", "allowed-ips", "10.8.0.0/24")
+            namespace.set_up(end.name, f"10.8.0.{n + 1}/24", mtu=1420)
+        return measure(a, b, [end.process for end in ends])
+
+
+def gateway(made, namespace, name, keys, other_key, device, n, eal):
+    config = f"""[Interface]
+PrivateKey = {keys[0]}
+ListenPort = 51820
+Address = 10.8.0.{n}/24
+
+[Peer]
+PublicKey = {other_key}
+AllowedIPs = 10.8.0.0/24
+Endpoint = 192.0.2.{3 - n}:51820
+"""
+    end = lab.Gateway(namespace, [device], config=config, name=f"{made.short}{name}", eal=eal)
+    namespace.set_up("outer0", f"192.0.2.{n}/24")
+    return end
+
+
+def with_dpdk_wg(link):
+    """link: "veth" (AF_PACKET ports, as wireguard-go has it) or "vhost" (shared memory)."""
+    with lab.Lab() as made:
+        a, b = made.namespace("a"), made.namespace("b")
+        keys_a, keys_b = lab.keypair(), lab.keypair()
+        if link == "veth":
+            made.link(a, "v_out", b, "v_out")
+            for namespace in (a, b):
+                made.port(namespace, "v_out")
+                namespace.sysctl("net.ipv4.conf.all.rp_filter", 0)
+            devices, eals = ("v_out", "v_out"), ((), ())
+        else:
+            socket = os.path.join(made.dir, "vhost.sock")
+            devices = (f"net_vhost0,iface={socket}", f"net_virtio_user0,path={socket},packed_vq=1,"
+                       f"queue_size=1024,mac=02:00:00:00:00:02")
+            eals = ((), ("--single-file-segments",))
+        ends = [gateway(made, a, "a", keys_a, keys_b[1], devices[0], 1, eals[0]),
+                gateway(made, b, "b", keys_b, keys_a[1], devices[1], 2, eals[1])]
+        return measure(a, b, [end.process for end in ends])
+
+
+def main():
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    kinds = {"wireguard-go over veth": with_wireguard_go,
+             "dpdk-wg over veth (AF_PACKET)": lambda: with_dpdk_wg("veth"),
+             "dpdk-wg over vhost-user": lambda: with_dpdk_wg("vhost")}
+    results = {name: [] for name in kinds}
+    for number in range(rounds):
+        for name, kind in kinds.items():
+            results[name].append(kind())
+            print(f"round {number + 1}: {name}: {results[name][-1][0]:.2f} Gbit/s", flush=True)
+    base = statistics.median(speed for speed, _ in results["wireguard-go over veth"])
+    print("\n| ends | Gbit/s (median, range) | CPU s a GB, each end | ratio |\n|---|---|---|---|")
+    for name, rows in results.items():
+        speeds = sorted(speed for speed, _ in rows)
+        median = statistics.median(speeds)
+        cost = statistics.median(cost for _, cost in rows)
+        print(f"| {name} | {median:.2f} ({speeds[0]:.2f} to {speeds[-1]:.2f}) | {cost:.1f} "
+              f"| {median / base:.1f} |")
+
+
+main()
