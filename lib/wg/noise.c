@@ -253,12 +253,15 @@ void noise_derive_keys(struct noise_handshake *handshake, uint8_t send_key[WG_KE
 	uint8_t receive_key[WG_KEY_BYTES])
 {
 	bool initiator = handshake->state == NOISE_RESPONSE_ACCEPTED;
+	uint8_t no_key[WG_KEY_BYTES];
 
 	assert(initiator || handshake->state == NOISE_RESPONSE_SENT);
 	/* The first key is the initiator's to send with. */
 	kdf_blake2s(initiator ? send_key : receive_key, initiator ? receive_key : send_key, NULL,
 		handshake->chaining_key, WG_KEY_BYTES, NULL, 0);
 	noise_handshake_wipe(handshake);
+	/* The hash library leaves its last output on the stack. Let that be no key. */
+	kdf_blake2s(no_key, no_key, NULL, NULL, 0, NULL, 0);
 }
 
 /* C := Hash(Construction); H := Hash(Hash(C || Identifier) || responder's public key) */

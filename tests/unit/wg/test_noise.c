@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The handshake: recorded ones rebuilt bit for bit, and two sides in memory. */
 #include <setjmp.h>
+#include <stdalign.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -9,11 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <pthread.h>
 #include <sodium.h>
 
 #include "base/bytes.h"
 #include "crypto/aead.h"
+#include "crypto/blake2s.h"
 #include "crypto/wipe.h"
+#include "crypto/x25519.h"
 #include "vectors.h"
 #include "wg/cookie.h"
 #include "wg/noise.h"
@@ -682,6 +686,69 @@ static void test_low_order_ephemeral(void **state)
 	finish(&a, &b);
 }
 
+/* What a forger makes of a public key with which every shared secret is zero, by the formulas. */
+static void forge_initiation(struct wg_msg_initiation *out, const struct side *to,
+	const uint8_t ephemeral[WG_KEY_BYTES], const uint8_t claimed[WG_KEY_BYTES])
+{
+	const uint8_t zero[WG_KEY_BYTES] = {0};
+	uint8_t chaining_key[WG_KEY_BYTES], hash[WG_KEY_BYTES], key[WG_KEY_BYTES];
+
+	memset(out, 0, sizeof(*out));
+	memcpy(out->ephemeral, ephemeral, WG_KEY_BYTES);
+	blake2s_hash2(chaining_key, WG_CONSTRUCTION, strlen(WG_CONSTRUCTION), NULL, 0);
+	blake2s_hash2(hash, chaining_key, WG_KEY_BYTES, WG_IDENTIFIER, strlen(WG_IDENTIFIER));
+	blake2s_hash2(hash, hash, WG_KEY_BYTES, to->identity.public_key, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, NULL, NULL, chaining_key, WG_KEY_BYTES, ephemeral, WG_KEY_BYTES);
+	blake2s_hash2(hash, hash, WG_KEY_BYTES, ephemeral, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, key, NULL, chaining_key, WG_KEY_BYTES, zero, WG_KEY_BYTES);
+	aead_seal(out->static_sealed, claimed, WG_KEY_BYTES, hash, WG_KEY_BYTES, 0, key);
+}
+
+static void forge_response(struct wg_msg_response *out, const struct noise_handshake *handshake,
+	const uint8_t ephemeral[WG_KEY_BYTES])
+{
+	const uint8_t zero[WG_KEY_BYTES] = {0};
+	uint8_t chaining_key[WG_KEY_BYTES], hash[WG_KEY_BYTES], key[WG_KEY_BYTES];
+	uint8_t tau[WG_KEY_BYTES];
+
+	memset(out, 0, sizeof(*out));
+	memcpy(out->ephemeral, ephemeral, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, NULL, NULL, handshake->chaining_key, WG_KEY_BYTES, ephemeral,
+		WG_KEY_BYTES);
+	blake2s_hash2(hash, handshake->hash, WG_KEY_BYTES, ephemeral, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, NULL, NULL, chaining_key, WG_KEY_BYTES, zero, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, NULL, NULL, chaining_key, WG_KEY_BYTES, zero, WG_KEY_BYTES);
+	kdf_blake2s(chaining_key, tau, key, chaining_key, WG_KEY_BYTES, zero, WG_KEY_BYTES);
+	blake2s_hash2(hash, hash, WG_KEY_BYTES, tau, WG_KEY_BYTES);
+	aead_seal(out->empty_sealed, NULL, 0, hash, WG_KEY_BYTES, 0, key);
+}
+
+/* Right in all but that it rests on shared secrets of zero. */
+static void test_zero_shared_secret(void **state)
+{
+	struct wg_msg_initiation initiation;
+	struct wg_msg_response response;
+	struct noise_opened_initiation opened;
+	struct noise_peer before;
+	struct side a, b;
+
+	(void)state;
+	pair_init(&a, &b, NULL);
+	initiate(&a, 1, &initiation);
+	before = a.peer;
+	for (size_t i = 0; i < LOW_ORDER_COUNT; i++) {
+		forge_initiation(&initiation, &b, low_order[i], a.identity.public_key);
+		assert_int_equal(
+			noise_open_initiation(&opened, &b.identity, &initiation), WG_BAD_STATIC);
+		assert_true(is_zero_ct(&opened, sizeof(opened)));
+
+		forge_response(&response, &a.peer.handshake, low_order[i]);
+		assert_int_equal(
+			noise_accept_response(&a.peer, &a.identity, &response), WG_BAD_RESPONSE);
+		assert_memory_equal(&a.peer, &before, sizeof(before));
+	}
+}
+
 static void test_identity(void **state)
 {
 	struct noise_identity identity;
@@ -750,6 +817,155 @@ static void test_static_static(void **state)
 		&b.peer, &b.identity, 1, ephemeral, timestamp, &initiation));
 }
 
+/* --- Secrets do not outlive their call --- */
+
+#define STACK_BYTES (256u << 10)
+
+/* AddressSanitizer's own code spills registers to the stack that it instruments. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define STACK_IS_OURS false
+#else
+#define STACK_IS_OURS true
+#endif
+
+/* One call on a stack of its own, which can be searched afterwards. */
+struct stack_call {
+	void (*run)(struct stack_call *call);
+	struct side *a, *b;
+	struct wg_msg_initiation initiation;
+	struct wg_msg_response response;
+	struct noise_opened_initiation opened;
+	uint8_t ephemeral[WG_KEY_BYTES];
+	uint8_t send_key[WG_KEY_BYTES], receive_key[WG_KEY_BYTES];
+};
+
+static void call_create_initiation(struct stack_call *call)
+{
+	const uint8_t timestamp[WG_TIMESTAMP_BYTES] = {0x40};
+
+	call->ephemeral[0] ^= 8;
+	(void)!noise_create_initiation(&call->a->peer, &call->a->identity, 1, call->ephemeral,
+		timestamp, &call->initiation);
+}
+
+static void call_open_initiation(struct stack_call *call)
+{
+	noise_open_initiation(&call->opened, &call->b->identity, &call->initiation);
+}
+
+static void call_accept_initiation(struct stack_call *call)
+{
+	noise_accept_initiation(&call->b->peer, &call->opened, &call->initiation, START_NS);
+}
+
+static void call_create_response(struct stack_call *call)
+{
+	call->ephemeral[0] ^= 16;
+	(void)!noise_create_response(&call->b->peer, 2, call->ephemeral, &call->response);
+}
+
+static void call_accept_response(struct stack_call *call)
+{
+	noise_accept_response(&call->a->peer, &call->a->identity, &call->response);
+}
+
+static void call_derive_keys(struct stack_call *call)
+{
+	noise_derive_keys(&call->a->peer.handshake, call->send_key, call->receive_key);
+}
+
+static void *run_call(void *arg)
+{
+	struct stack_call *call = arg;
+	volatile uint8_t depth[STACK_BYTES / 4];
+
+	/* Where the end of the thread does not write over what the call left. */
+	depth[0] = depth[sizeof(depth) - 1] = 0;
+	call->run(call);
+	depth[0] = 1;
+	return NULL;
+}
+
+/* Either half of a secret is one too many. */
+static void expect_absent(const uint8_t *stack, const uint8_t secret[WG_KEY_BYTES])
+{
+	if (is_zero_ct(secret, WG_KEY_BYTES))
+		return;
+	assert_null(memmem(stack, STACK_BYTES, secret, WG_KEY_BYTES / 2));
+	assert_null(memmem(stack, STACK_BYTES, secret + WG_KEY_BYTES / 2, WG_KEY_BYTES / 2));
+}
+
+static void expect_clean_stack(const uint8_t *stack, const struct stack_call *call,
+	const struct side *a_before, const struct side *b_before)
+{
+	const struct side *const sides[] = {call->a, call->b, a_before, b_before};
+
+	for (unsigned i = 0; i < 4; i++) {
+		expect_absent(stack, sides[i]->identity.private_key);
+		expect_absent(stack, sides[i]->peer.static_static);
+		expect_absent(stack, sides[i]->peer.preshared_key);
+		expect_absent(stack, sides[i]->peer.handshake.chaining_key);
+		expect_absent(stack, sides[i]->peer.handshake.ephemeral_private);
+	}
+	expect_absent(stack, call->opened.chaining_key);
+	expect_absent(stack, call->ephemeral);
+	expect_absent(stack, call->send_key);
+	expect_absent(stack, call->receive_key);
+}
+
+static void run_on_own_stack(struct stack_call *call)
+{
+	static alignas(4096) uint8_t stack[STACK_BYTES];
+	struct side a_before = *call->a, b_before = *call->b;
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	memset(stack, 0, sizeof(stack));
+	assert_int_equal(pthread_attr_init(&attr), 0);
+	assert_int_equal(pthread_attr_setstack(&attr, stack, STACK_BYTES), 0);
+	assert_int_equal(pthread_create(&thread, &attr, run_call, call), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	pthread_attr_destroy(&attr);
+	if (STACK_IS_OURS)
+		expect_clean_stack(stack, call, &a_before, &b_before);
+}
+
+static void test_stack_is_wiped(void **state)
+{
+	static void (*const calls[])(struct stack_call *) = {call_create_initiation,
+		call_open_initiation, call_accept_initiation, call_create_response,
+		call_accept_response, call_derive_keys};
+	uint8_t key_a[WG_KEY_BYTES], key_b[WG_KEY_BYTES], preshared_key[WG_KEY_BYTES];
+	struct noise_identity identity_a, identity_b;
+	struct side a, b;
+	struct stack_call call = {.a = &a, .b = &b};
+
+	(void)state;
+	/* Bytes that stand nowhere by chance, as a run of one value might. */
+	for (unsigned i = 0; i < WG_KEY_BYTES; i++) {
+		key_a[i] = (uint8_t)(0x21 + 17 * i);
+		key_b[i] = (uint8_t)(0x37 + 13 * i);
+		preshared_key[i] = (uint8_t)(0x12 + 19 * i);
+		call.ephemeral[i] = (uint8_t)(0x48 + 11 * i);
+	}
+	x25519_clamp(call.ephemeral);
+	noise_identity_set(&identity_a, key_a);
+	noise_identity_set(&identity_b, key_b);
+	side_init(&a, key_a, identity_b.public_key, preshared_key);
+	side_init(&b, key_b, identity_a.public_key, preshared_key);
+
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+		call.run = calls[i];
+		run_on_own_stack(&call);
+	}
+	/* The handshake was done, or this shows nothing. */
+	assert_int_equal(b.peer.handshake.state, NOISE_RESPONSE_SENT);
+	assert_false(is_zero_ct(call.send_key, WG_KEY_BYTES));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -767,8 +983,10 @@ int main(void)
 		cmocka_unit_test(test_other_peers),
 		cmocka_unit_test(test_low_order_static),
 		cmocka_unit_test(test_low_order_ephemeral),
+		cmocka_unit_test(test_zero_shared_secret),
 		cmocka_unit_test(test_identity),
 		cmocka_unit_test(test_static_static),
+		cmocka_unit_test(test_stack_is_wiped),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
