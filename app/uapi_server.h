@@ -20,7 +20,7 @@
 /* Clients at once, all interfaces together; more are closed at once. */
 #define UAPI_SERVER_CLIENTS 32
 /* A client that neither sends nor takes a byte for so long is closed. */
-#define UAPI_SERVER_TIMEOUT_NS (30 * NS_PER_S)
+#define UAPI_SERVER_TIMEOUT_NS (30 * NS_PER_SEC)
 
 struct uapi_server;
 struct uapi_socket;

@@ -39,9 +39,8 @@ struct uapi_peer {
 	uint8_t preshared_key[WG_KEY_BYTES]; /* zero: none */
 	struct endpoint endpoint;
 	/*
-	 * What stands for the endpoint's address until uapi_peer_resolve() is called: a host name
-	 * (in a file), or a link-local address with an interface name ("fe80::1%eth0"). NULL:
-	 * endpoint is complete. The port is in endpoint.port.
+	 * A host name in a config file: endpoint has the port only, until uapi_peer_resolve() is
+	 * called. NULL: endpoint is complete.
 	 */
 	char *endpoint_host;
 	uint32_t line; /* where the peer begins in its file or request, for messages */

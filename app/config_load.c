@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config_load.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "uapi/conffile.h"
+
+/* 1,000,000 peers with four allowed IPs each are 250 MB. */
+#define FILE_MAX_BYTES (1ull << 30)
+#define FIRST_BYTES    65536
+
+static int read_whole(int fd, char **text, size_t *len);
+
+int config_load(struct uapi_config *config, const char *path, char message[UAPI_MESSAGE_BYTES])
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), rc;
+	char *text = NULL;
+	size_t len = 0;
+	struct stat st;
+
+	rc = fd < 0 ? -errno : read_whole(fd, &text, &len);
+	if (rc != 0) {
+		snprintf(message, UAPI_MESSAGE_BYTES, "%s: cannot be read: %s", path,
+			rc == -EFBIG ? "larger than 1 GiB" : strerror(-rc));
+		if (fd >= 0)
+			close(fd);
+		return rc;
+	}
+	rc = conffile_parse(config, path, text, len, message);
+	if (rc == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0007))
+		uapi_config_warn(config,
+			"%s: every user of this host may read the private key: chmod 600", path);
+	if (text)
+		explicit_bzero(text, len);
+	free(text);
+	close(fd);
+	return rc;
+}
+
+/* Into memory that never leaves an unwiped copy behind. */
+static int read_whole(int fd, char **text, size_t *len)
+{
+	size_t room = FIRST_BYTES, used = 0;
+	char *buf = malloc(room), *bigger;
+	int rc = -ENOMEM;
+	ssize_t n;
+
+	while (buf) {
+		n = read(fd, buf + used, room - used);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 || used + (size_t)n > FILE_MAX_BYTES) {
+			rc = n < 0 ? -errno : -EFBIG;
+			break;
+		}
+		used += (size_t)n;
+		if (n == 0) {
+			*text = buf;
+			*len = used;
+			return 0;
+		}
+		if (used < room)
+			continue;
+		bigger = malloc(2 * room);
+		if (!bigger)
+			break;
+		memcpy(bigger, buf, used);
+		explicit_bzero(buf, used);
+		free(buf);
+		buf = bigger;
+		room *= 2;
+	}
+	if (buf)
+		explicit_bzero(buf, used);
+	free(buf);
+	return rc;
+}
+
+/* The first address of a name. NULL, or the resolver's reason. */
+static const char *look_up(struct uapi_peer *peer)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG}, *found;
+	struct ip_addr addr = {0};
+	uint32_t scope_id = 0;
+	int rc = getaddrinfo(peer->endpoint_host, NULL, &hints, &found);
+
+	if (rc != 0)
+		return rc == EAI_SYSTEM ? strerror(errno) : gai_strerror(rc);
+	if (found->ai_family == AF_INET) {
+		const struct sockaddr_in *sin = (const void *)found->ai_addr;
+
+		addr.family = IP_V4;
+		memcpy(addr.bytes, &sin->sin_addr, 4);
+	} else {
+		const struct sockaddr_in6 *sin6 = (const void *)found->ai_addr;
+
+		addr.family = IP_V6;
+		memcpy(addr.bytes, &sin6->sin6_addr, 16);
+		scope_id = sin6->sin6_scope_id;
+	}
+	freeaddrinfo(found);
+	uapi_peer_resolve(peer, &addr, scope_id);
+	return NULL;
+}
+
+void config_resolve(struct uapi_config *config, const char *path)
+{
+	for (uint32_t i = 0; i < config->peer_count; i++) {
+		struct uapi_peer *peer = &config->peers[i];
+		const char *problem;
+
+		if (!peer->endpoint_host)
+			continue;
+		problem = look_up(peer);
+		if (!problem)
+			continue;
+		uapi_config_warn(config,
+			"%s:%u: Endpoint %s cannot be resolved (%s): the peer has no "
+			"endpoint until it speaks first or \"wg set\" gives one",
+			path, peer->endpoint_line, peer->endpoint_host, problem);
+		peer->set_endpoint = false;
+	}
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "options.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include "uapi/config.h"
+
+struct reader {
+	struct options *options;
+	int argc;
+	char *const *argv;
+	int at;
+	const char *name; /* the option at hand, as we write it */
+	char *message;
+};
+
+struct option {
+	const char *name;
+	const char *argument; /* what it takes, for the help; NULL: nothing */
+	const char *help;
+	int (*read)(struct reader *reader, const char *value);
+};
+
+static int read_all(struct reader *reader);
+static int find_separator(struct reader *reader);
+static int check_whole(struct reader *reader);
+static const struct option *find_option(const char *arg, const char **value);
+
+int options_parse(
+	struct options *options, int argc, char *const argv[], char message[OPTIONS_MESSAGE_BYTES])
+{
+	struct reader reader = {.options = options, .argc = argc, .argv = argv, .message = message};
+	int rc;
+
+	memset(options, 0, sizeof(*options));
+	options->aead = AEAD_BACKEND_AUTO;
+	message[0] = '\0';
+	rc = find_separator(&reader);
+	if (rc == 0)
+		rc = read_all(&reader);
+	if (rc == 0)
+		rc = check_whole(&reader);
+	return rc;
+}
+
+__attribute__((format(printf, 2, 3))) static int fail(
+	struct reader *reader, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(reader->message, OPTIONS_MESSAGE_BYTES, format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+/* --- The options --- */
+
+static int add_device(
+	struct reader *reader, const char *list[LIMIT_PORTS], unsigned *count, const char *value)
+{
+	for (unsigned i = 0; i < *count; i++)
+		if (strcmp(list[i], value) == 0)
+			return fail(reader, "%s %s is given twice", reader->name, value);
+	if (*count == LIMIT_PORTS)
+		return fail(reader, "%s %s: at most %d of them", reader->name, value, LIMIT_PORTS);
+	list[(*count)++] = value;
+	return 0;
+}
+
+static int read_outer(struct reader *reader, const char *value)
+{
+	return add_device(reader, reader->options->outer, &reader->options->outer_count, value);
+}
+
+static int read_inner(struct reader *reader, const char *value)
+{
+	return add_device(reader, reader->options->inner, &reader->options->inner_count, value);
+}
+
+/* outer0, inner12 and so on are the ports' own host interfaces; lo is the host's. */
+static bool is_reserved(const char *name)
+{
+	size_t stem = strlen("outer");
+
+	if (strcmp(name, "lo") == 0 || strcmp(name, "all") == 0 || strcmp(name, "default") == 0)
+		return true;
+	if (strncmp(name, "outer", stem) != 0 && strncmp(name, "inner", stem) != 0)
+		return false;
+	return name[stem] != '\0' && strspn(name + stem, "0123456789") == strlen(name + stem);
+}
+
+static int add_interface(
+	struct reader *reader, const char *value, const char *name, size_t len, const char *path)
+{
+	struct options *options = reader->options;
+	struct options_interface *interface;
+	char copy[OPTIONS_NAME_BYTES];
+
+	if (len == 0 || len >= sizeof(copy))
+		return fail(reader, "%s %s: an interface's name has 1 to 15 characters",
+			reader->name, value);
+	memcpy(copy, name, len);
+	copy[len] = '\0';
+	if (!uapi_interface_name_valid(copy))
+		return fail(reader, "%s %s: an interface's name is made of a-z A-Z 0-9 _ = + . -",
+			reader->name, value);
+	if (is_reserved(copy))
+		return fail(reader, "%s %s: the name %s is taken: choose another, as wg0",
+			reader->name, value, copy);
+	for (unsigned i = 0; i < options->interface_count; i++)
+		if (strcmp(options->interfaces[i].name, copy) == 0)
+			return fail(reader, "%s %s: the interface %s is given twice", reader->name,
+				value, copy);
+	if (options->interface_count == LIMIT_INTERFACES)
+		return fail(reader, "%s %s: at most %d interfaces", reader->name, value,
+			LIMIT_INTERFACES);
+	interface = &options->interfaces[options->interface_count++];
+	memcpy(interface->name, copy, sizeof(copy));
+	interface->path = path;
+	return 0;
+}
+
+static int read_config(struct reader *reader, const char *value)
+{
+	const char *slash = strrchr(value, '/');
+	const char *name = slash ? slash + 1 : value;
+	size_t len = strlen(name), suffix = strlen(".conf");
+
+	if (len <= suffix || strcmp(name + len - suffix, ".conf") != 0)
+		return fail(reader, "%s %s: the file must be called NAME.conf, as wg0.conf",
+			reader->name, value);
+	return add_interface(reader, value, name, len - suffix, value);
+}
+
+static int read_interface(struct reader *reader, const char *value)
+{
+	return add_interface(reader, value, value, strlen(value), NULL);
+}
+
+static int read_aead(struct reader *reader, const char *value)
+{
+	int backend = aead_backend_from_name(value);
+	char names[128] = "";
+
+	if (backend >= 0) {
+		reader->options->aead = (enum aead_backend)backend;
+		return 0;
+	}
+	for (int i = 0; i < AEAD_BACKEND_COUNT; i++) {
+		size_t len = strlen(names);
+
+		snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
+			aead_backend_name((enum aead_backend)i));
+	}
+	return fail(reader, "%s %s: must be one of %s", reader->name, value, names);
+}
+
+static int read_poll(struct reader *reader, const char *value)
+{
+	(void)value;
+	reader->options->poll = true;
+	return 0;
+}
+
+static int read_mode(struct reader *reader, enum options_mode mode)
+{
+	reader->options->mode = mode;
+	return 0;
+}
+
+static int read_check(struct reader *reader, const char *value)
+{
+	(void)value;
+	return read_mode(reader, OPTIONS_CHECK);
+}
+
+static int read_version(struct reader *reader, const char *value)
+{
+	(void)value;
+	return read_mode(reader, OPTIONS_VERSION);
+}
+
+static int read_help(struct reader *reader, const char *value)
+{
+	(void)value;
+	return read_mode(reader, OPTIONS_HELP);
+}
+
+static const struct option option_table[] = {
+	{"--outer", "DEV",
+		"a port that carries encrypted traffic: a DPDK device name or port number; "
+		"repeatable",
+		read_outer},
+	{"--inner", "DEV",
+		"a port that carries plain traffic, may be the same DEV; repeatable; "
+		"without it plain traffic is the host's own",
+		read_inner},
+	{"--config", "FILE",
+		"a WireGuard interface from a wg-quick style file: wg0.conf makes wg0; "
+		"repeatable",
+		read_config},
+	{"--interface", "NAME",
+		"a WireGuard interface without a file, to be configured with wg(8); "
+		"repeatable",
+		read_interface},
+	{"--aead", "NAME", "ChaCha20-Poly1305 from auto (default), ipsec-mb or sodium", read_aead},
+	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
+		read_poll},
+	{"--check", NULL, "check the options and config files, start nothing", read_check},
+	{"--help", NULL, "print this", read_help},
+	{"--version", NULL, "print the version", read_version},
+};
+#define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
+
+/* --- Reading --- */
+
+/*
+ * Ours is what stands behind "--". Without one, everything is ours if the first argument is: then
+ * --check works alone; to run, the "--" is demanded (check_whole()). Who asks for help gets it,
+ * wherever he asks.
+ */
+static int find_separator(struct reader *reader)
+{
+	const char *value;
+	int mistaken = 0;
+
+	for (int i = 1; i < reader->argc; i++) {
+		const struct option *option = find_option(reader->argv[i], &value);
+
+		if (option && (option->read == read_help || option->read == read_version)) {
+			reader->at = reader->argc;
+			return option->read(reader, NULL);
+		}
+		if (strcmp(reader->argv[i], "--") == 0) {
+			reader->options->eal_argc = i;
+			reader->at = i + 1;
+			if (mistaken)
+				return fail(reader,
+					"%s stands before \"--\": dpdk-wg [EAL options] -- "
+					"[options]",
+					reader->argv[mistaken]);
+			return 0;
+		}
+		if (!mistaken && option)
+			mistaken = i;
+	}
+	reader->options->eal_argc = mistaken == 1 ? 1 : reader->argc;
+	reader->at = reader->options->eal_argc;
+	if (mistaken > 1)
+		return fail(reader,
+			"\"--\" is missing before %s: dpdk-wg [EAL options] -- [options]",
+			reader->argv[mistaken]);
+	return 0;
+}
+
+/* The option that arg is; *value is what stands behind its '=', or NULL. */
+static const struct option *find_option(const char *arg, const char **value)
+{
+	size_t len = strcspn(arg, "=");
+
+	*value = arg[len] == '=' ? arg + len + 1 : NULL;
+	for (unsigned i = 0; i < OPTION_COUNT; i++)
+		if (strlen(option_table[i].name) == len &&
+			memcmp(option_table[i].name, arg, len) == 0)
+			return &option_table[i];
+	return NULL;
+}
+
+static int read_all(struct reader *reader)
+{
+	while (reader->at < reader->argc) {
+		const char *arg = reader->argv[reader->at++], *value;
+		const struct option *option = find_option(arg, &value);
+		int rc;
+
+		if (!option)
+			return fail(reader,
+				"unknown argument %s: \"dpdk-wg --help\" lists the options", arg);
+		reader->name = option->name;
+		if (!option->argument && value)
+			return fail(reader, "%s takes no value", option->name);
+		if (option->argument && !value && reader->at < reader->argc)
+			value = reader->argv[reader->at++];
+		if (option->argument && (!value || value[0] == '\0' || value[0] == '-'))
+			return fail(reader, "%s needs a value: %s %s", option->name, option->name,
+				option->argument);
+		rc = option->read(reader, value);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int check_whole(struct reader *reader)
+{
+	const struct options *options = reader->options;
+
+	if (options->mode == OPTIONS_HELP || options->mode == OPTIONS_VERSION)
+		return 0;
+	if (options->mode == OPTIONS_RUN && reader->argc > 1 && options->eal_argc == 1 &&
+		strcmp(reader->argv[1], "--") != 0)
+		return fail(reader,
+			"\"--\" is missing before %s: dpdk-wg [EAL options] -- [options]",
+			reader->argv[1]);
+	if (options->interface_count == 0)
+		return fail(
+			reader, "no WireGuard interface: give --config FILE or --interface NAME");
+	/* A check is of what is given; a config file may be checked alone. */
+	if (options->mode == OPTIONS_RUN && options->outer_count == 0)
+		return fail(reader, "no port for encrypted traffic: give --outer DEV");
+	return 0;
+}
+
+/* --- Output --- */
+
+void options_print_help(FILE *to)
+{
+	fputs("dpdk-wg: a WireGuard gateway on DPDK\n\n"
+	      "  dpdk-wg [EAL options] -- [options]\n\n",
+		to);
+	for (unsigned i = 0; i < OPTION_COUNT; i++) {
+		const struct option *option = &option_table[i];
+
+		fprintf(to, "  %s%s%s\n        %s\n", option->name, option->argument ? " " : "",
+			option->argument ? option->argument : "", option->help);
+	}
+	fputs("\nEAL's options (cores, memory, devices) stand before the \"--\"; \"dpdk-wg -h\" "
+	      "lists "
+	      "them.\nRun it with a port for each side:\n"
+	      "  dpdk-wg --lcores 0-2 -a 0000:17:00.0 -a 0000:17:00.1 -- \\\n"
+	      "          --outer 0000:17:00.0 --inner 0000:17:00.1 --config "
+	      "/etc/wireguard/wg0.conf\n"
+	      "Exit status: 0 after a clean end, 1 when something failed, 2 for a wrong command "
+	      "line.\n",
+		to);
+}
+
+void options_print_version(FILE *to)
+{
+	fputs("dpdk-wg " DPDK_WG_VERSION "\n", to);
+}
