@@ -40,7 +40,8 @@ struct wg_env {
 	void *arg;
 };
 
-/* Where a peer is: its address, and ours that it spoke to (IP_NONE: not known, the host chooses). */
+/* Where a peer is: its address, and ours that it spoke to (IP_NONE: not known, the host chooses).
+ */
 struct wg_path {
 	struct endpoint remote;
 	struct ip_addr local;
@@ -52,13 +53,17 @@ enum wg_action_kind {
 	WG_ACT_SEND,
 	/* session can receive from now on: publish it under session->local_index. */
 	WG_ACT_SESSION_PUBLISH,
-	/* peer now sends with session (NULL: with none). Flush its staged packets just before. */
+	/*
+	 * peer now sends with session (NULL: with none). Unless NULL, flush its staged packets just
+	 * before. May name the session that is current already: there is something to flush.
+	 */
 	WG_ACT_SESSION_CURRENT,
 	/* Unpublish session; when no worker can see it any more, call wg_session_free(). */
 	WG_ACT_SESSION_RETIRE,
 	/* Send an empty data message with peer's current session. */
 	WG_ACT_KEEPALIVE,
-	/* The handshake was given up, or the peer goes: pop and free all packets staged for peer. */
+	/* The handshake was given up, or the peer goes: pop and free all packets staged for peer.
+	 */
 	WG_ACT_STAGE_PURGE,
 	/* wg_peer_path(peer) changed. */
 	WG_ACT_ENDPOINT,
@@ -95,34 +100,37 @@ struct wg_ids *wg_ids_create(uint32_t limit);
 void wg_ids_destroy(struct wg_ids *ids);
 
 /* env and the tables must outlive the device. NULL: out of memory. */
-struct wg_device *wg_device_create(const struct wg_env *env, struct wg_index_table *indices,
-		struct wg_ids *ids);
+struct wg_device *wg_device_create(
+	const struct wg_env *env, struct wg_index_table *indices, struct wg_ids *ids);
 /* Removes all peers; drain the actions, then wg_device_free(). */
 void wg_device_shutdown(struct wg_device *device);
+/* All its peers and sessions were freed before: they need the device for that. */
 void wg_device_free(struct wg_device *device);
 
 /* The next thing to do; false when there is none. The action is the caller's copy. */
 __attribute__((warn_unused_result)) bool wg_device_next_action(
-		struct wg_device *device, struct wg_action *out);
+	struct wg_device *device, struct wg_action *out);
 
 /* --- Configuration. Each change that is none (same value) does nothing at all. --- */
 
-/* NULL or zero: none. Re-derives every peer's static-static, ends sessions and handshakes, and
- * removes a peer that has the new public key (as Linux does). */
-void wg_device_set_private_key(struct wg_device *device, const uint8_t key[WG_KEY_BYTES],
-		struct wg_time now);
+/*
+ * NULL or zero: none. Ends sessions and handshakes, and removes a peer that has the new public key
+ * (as Linux does). Each peer's static-static is derived at its next handshake.
+ */
+void wg_device_set_private_key(
+	struct wg_device *device, const uint8_t key[WG_KEY_BYTES], struct wg_time now);
 /* Own keys, or NULL when none is set. */
 const uint8_t *wg_device_private_key(const struct wg_device *device);
 const uint8_t *wg_device_public_key(const struct wg_device *device);
 
 struct wg_peer *wg_device_find_peer(
-		const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES]);
+	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES]);
 /*
  * Adds a peer. 0 and *out; -EEXIST with *out; -EINVAL: it is the interface's own key; -ENOSPC: no
  * id is free; -ENOMEM.
  */
-int wg_device_add_peer(struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES],
-		struct wg_peer **out);
+int wg_device_add_peer(
+	struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES], struct wg_peer **out);
 void wg_device_remove_peer(struct wg_device *device, struct wg_peer *peer);
 /* Frees a peer or a session that was reported gone, once no worker can see it. Wipes it. */
 void wg_peer_free(struct wg_device *device, struct wg_peer *peer);
@@ -147,11 +155,13 @@ void wg_peer_clear_allowed_ips(struct wg_peer *peer);
  * queue is long; then mac2 is demanded and sources are limited.
  */
 enum wg_verdict wg_device_receive(struct wg_device *device, const void *msg, size_t len,
-		const struct wg_path *path, bool under_load, struct wg_time now);
+	const struct wg_path *path, bool under_load, struct wg_time now);
 
 /*
  * A packet for a peer without a usable session: staged, and a handshake begun unless one is under
- * way. Returns a packet that had to be given up, for the caller to free, or NULL.
+ * way; if a session has come in the meantime, it is reported current again, to flush. Returns a
+ * packet that had to be given up, for the caller to free, or NULL: the oldest of too many, or this
+ * one when the peer has neither session nor endpoint.
  */
 void *wg_peer_stage(struct wg_peer *peer, void *packet, struct wg_time now);
 /* The next staged packet in order of arrival, now the caller's; NULL when there is none. */
@@ -167,7 +177,8 @@ void wg_peer_hint_roam(struct wg_peer *peer, const struct wg_path *path);
 
 /* When wg_device_tick() is next due (monotonic ns), UINT64_MAX for never. */
 uint64_t wg_device_deadline(const struct wg_device *device);
-/* Does what is due. */
+/* Does what is due, for LIMIT_TICK_PEERS peers at most: then the deadline lies in the past still.
+ */
 void wg_device_tick(struct wg_device *device, struct wg_time now);
 
 /* --- To look at --- */
@@ -188,7 +199,8 @@ struct wg_activity *wg_peer_activity(struct wg_peer *peer);
 /* The session it sends with, or NULL. */
 struct wg_session *wg_peer_current_session(const struct wg_peer *peer);
 /* Prefix after prefix: *cursor NULL first; false at the end. */
-bool wg_peer_next_allowed_ip(const struct wg_peer *peer, const void **cursor, struct ip_prefix *out);
+bool wg_peer_next_allowed_ip(
+	const struct wg_peer *peer, const void **cursor, struct ip_prefix *out);
 /* A value for the caller's own use (the published peer), kept with the peer. */
 void wg_peer_set_user(struct wg_peer *peer, void *user);
 void *wg_peer_user(const struct wg_peer *peer);

@@ -31,10 +31,16 @@ struct wg_index_table *wg_index_table_create(
 		void (*random)(void *arg, void *buf, size_t len), void *arg);
 void wg_index_table_destroy(struct wg_index_table *table);
 
-/* A fresh index for this peer, or WG_INDEX_NONE when all slots are taken. */
+/*
+ * A fresh index for this peer, or WG_INDEX_NONE: no memory, or no free slot found in a bounded
+ * number of draws, which happens only when nearly all are taken.
+ */
 uint32_t wg_index_take(struct wg_index_table *table, struct wg_peer *peer);
 /* The peer of an index that is taken (all 32 bits must match), else NULL. */
 struct wg_peer *wg_index_find(const struct wg_index_table *table, uint32_t index);
+/* The index stays taken but stands for no peer any more: workers may still know its session. */
+void wg_index_orphan(struct wg_index_table *table, uint32_t index);
+/* The index, which was taken, may be drawn again. */
 void wg_index_release(struct wg_index_table *table, uint32_t index);
 /* Indices taken now. */
 uint32_t wg_index_count(const struct wg_index_table *table);

@@ -21,7 +21,8 @@
 	X(WG_BAD_RESPONSE, "handshake_bad_response", "response does not authenticate or comes unasked") \
 	X(WG_BAD_COOKIE, "handshake_bad_cookie", "cookie reply does not authenticate")             \
 	X(WG_NO_KEY, "handshake_no_key", "the interface has no private key")                       \
-	X(WG_NO_INDEX, "handshake_no_index", "no receiver index is free")
+	X(WG_NO_INDEX, "handshake_no_index", "no receiver index is free")                          \
+	X(WG_NO_MEMORY, "handshake_no_memory", "no memory for a session")
 
 enum wg_verdict {
 #define WG_VERDICT_ENUM(id, name, text) id,
