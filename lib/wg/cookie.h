@@ -51,21 +51,21 @@ void cookie_add_macs(struct cookie_jar *jar, void *msg, size_t len, uint64_t now
  * the cookie of its source address and port; a cookie ends with its secret, at 120 s.
  */
 enum cookie_mac_state cookie_check_macs(const struct cookie_checker *checker, const void *msg,
-		size_t len, const struct endpoint *source, bool check_cookie, uint64_t now_ns);
+	size_t len, const struct endpoint *source, bool check_cookie, uint64_t now_ns);
 
 /*
  * Makes the cookie reply to a message (for its sender index). random: 32 bytes for a new secret,
  * used when the old one is over 120 s old, then 24 bytes of nonce.
  */
 void cookie_make_reply(struct cookie_checker *checker, struct wg_msg_cookie_reply *out,
-		const void *msg, size_t len, const struct endpoint *source,
-		const uint8_t random[WG_KEY_BYTES + 24], uint64_t now_ns);
+	const void *msg, size_t len, const struct endpoint *source,
+	const uint8_t random[WG_KEY_BYTES + 24], uint64_t now_ns);
 
 /*
  * Takes the cookie of a reply; false, and nothing changed, when it does not authenticate or answers
  * nothing we sent. Only the first reply to a message is taken.
  */
-__attribute__((warn_unused_result)) bool cookie_take_reply(struct cookie_jar *jar,
-		const struct wg_msg_cookie_reply *msg, uint64_t now_ns);
+__attribute__((warn_unused_result)) bool cookie_take_reply(
+	struct cookie_jar *jar, const struct wg_msg_cookie_reply *msg, uint64_t now_ns);
 
 #endif

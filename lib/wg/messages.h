@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Messages on the wire (whitepaper sections 5.4.2, 5.4.3, 5.4.6, 5.4.7). All integers little-endian. */
+/* Messages on the wire (whitepaper sections 5.4.2, 5.4.3, 5.4.6, 5.4.7). All integers
+ * little-endian. */
 #ifndef WG_MESSAGES_H
 #define WG_MESSAGES_H
 

@@ -63,7 +63,7 @@ struct noise_opened_initiation {
 void noise_identity_set(struct noise_identity *identity, const uint8_t private_key[WG_KEY_BYTES]);
 
 void noise_peer_init(struct noise_peer *peer, const struct noise_identity *identity,
-		const uint8_t public_key[WG_KEY_BYTES]);
+	const uint8_t public_key[WG_KEY_BYTES]);
 /* Re-derives static_static after the identity changed, and drops the handshake in progress. */
 void noise_peer_rekey_static(struct noise_peer *peer, const struct noise_identity *identity);
 
@@ -74,13 +74,13 @@ void noise_handshake_wipe(struct noise_handshake *handshake);
  * ephemeral: 32 random bytes, clamped inside. False when the peer is not reachable.
  */
 __attribute__((warn_unused_result)) bool noise_create_initiation(struct noise_peer *peer,
-		const struct noise_identity *identity, uint32_t local_index,
-		const uint8_t ephemeral[WG_KEY_BYTES], const uint8_t tai64n[WG_TIMESTAMP_BYTES],
-		struct wg_msg_initiation *out);
+	const struct noise_identity *identity, uint32_t local_index,
+	const uint8_t ephemeral[WG_KEY_BYTES], const uint8_t tai64n[WG_TIMESTAMP_BYTES],
+	struct wg_msg_initiation *out);
 
 /* Responder, step one: who sent it? WG_ACCEPTED, WG_NO_KEY or WG_BAD_STATIC. */
 enum wg_verdict noise_open_initiation(struct noise_opened_initiation *out,
-		const struct noise_identity *identity, const struct wg_msg_initiation *msg);
+	const struct noise_identity *identity, const struct wg_msg_initiation *msg);
 
 /*
  * Responder, step two, with the peer found by its public key: the timestamp must decrypt and be
@@ -90,8 +90,8 @@ enum wg_verdict noise_open_initiation(struct noise_opened_initiation *out,
  * (WG_BAD_STATIC, WG_REPLAYED, WG_FLOODED) the peer is unchanged. Wipes *opened.
  */
 enum wg_verdict noise_accept_initiation(struct noise_peer *peer,
-		struct noise_opened_initiation *opened, const struct wg_msg_initiation *msg,
-		uint64_t now_ns);
+	struct noise_opened_initiation *opened, const struct wg_msg_initiation *msg,
+	uint64_t now_ns);
 
 /*
  * Responder, second message, in state INITIATION_ACCEPTED only: fills all but the macs; state
@@ -99,21 +99,20 @@ enum wg_verdict noise_accept_initiation(struct noise_peer *peer,
  * is zero.
  */
 __attribute__((warn_unused_result)) bool noise_create_response(struct noise_peer *peer,
-		uint32_t local_index, const uint8_t ephemeral[WG_KEY_BYTES],
-		struct wg_msg_response *out);
+	uint32_t local_index, const uint8_t ephemeral[WG_KEY_BYTES], struct wg_msg_response *out);
 
 /*
  * Initiator: WG_ACCEPTED and RESPONSE_ACCEPTED, or WG_BAD_RESPONSE and the peer unchanged. The
  * caller has matched msg->receiver_le with the handshake's local index.
  */
 enum wg_verdict noise_accept_response(struct noise_peer *peer,
-		const struct noise_identity *identity, const struct wg_msg_response *msg);
+	const struct noise_identity *identity, const struct wg_msg_response *msg);
 
 /*
  * The transport keys of a finished handshake (RESPONSE_SENT or RESPONSE_ACCEPTED), ordered for
  * this side, then wipes the handshake. local_index and remote_index are to be read before.
  */
 void noise_derive_keys(struct noise_handshake *handshake, uint8_t send_key[WG_KEY_BYTES],
-		uint8_t receive_key[WG_KEY_BYTES]);
+	uint8_t receive_key[WG_KEY_BYTES]);
 
 #endif
