@@ -39,7 +39,7 @@ int dp_lpm_delete(struct dp_lpm *lpm, const struct ip_prefix *prefix);
 
 /* The value of exactly this prefix, or DP_LPM_NONE. Writer only. */
 uint32_t dp_lpm_get(const struct dp_lpm *lpm, const struct ip_prefix *prefix);
-/* Prefixes of both families; bytes allocated, without what waits to be reclaimed. Writer only. */
+/* Prefixes of both families; bytes allocated, with what waits to be reclaimed. Writer only. */
 size_t dp_lpm_count(const struct dp_lpm *lpm);
 size_t dp_lpm_bytes(const struct dp_lpm *lpm);
 

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "datapath/lpm_shadow.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "datapath/lpm.h"
+
+#define INITIAL_NODES 16
+
+int shadow_init(struct shadow *shadow)
+{
+	shadow->nodes = malloc(INITIAL_NODES * sizeof(*shadow->nodes));
+	shadow->size = INITIAL_NODES;
+	shadow->used = 1;
+	shadow->free = 0;
+	return shadow->nodes ? 0 : -ENOMEM;
+}
+
+void shadow_destroy(struct shadow *shadow)
+{
+	free(shadow->nodes);
+}
+
+int shadow_reserve(struct shadow *shadow)
+{
+	/* A new prefix takes two nodes, itself and a branch, of which one may be on the free list.
+	 */
+	uint32_t size = shadow->size + shadow->size / 4 + INITIAL_NODES;
+	struct shadow_node *nodes;
+
+	if (shadow->size - shadow->used >= 2)
+		return 0;
+	nodes = realloc(shadow->nodes, size * sizeof(*nodes));
+	if (!nodes)
+		return -ENOMEM;
+	shadow->nodes = nodes;
+	shadow->size = size;
+	return 0;
+}
+
+static uint32_t take_node(struct shadow *shadow, struct lpm_key key, unsigned len)
+{
+	struct lpm_key mask = lpm_key_mask(len);
+	uint32_t at = shadow->free;
+
+	if (at) {
+		shadow->free = shadow->nodes[at].child[0];
+	} else {
+		assert(shadow->used < shadow->size);
+		at = shadow->used++;
+	}
+	shadow->nodes[at] = (struct shadow_node){
+		.key = {key.hi & mask.hi, key.lo & mask.lo},
+		.value = DP_LPM_NONE,
+		.len = (uint8_t)len,
+	};
+	return at;
+}
+
+static void give_node(struct shadow *shadow, uint32_t at)
+{
+	shadow->nodes[at].child[0] = shadow->free;
+	shadow->free = at;
+}
+
+static unsigned common_bits(struct lpm_key a, struct lpm_key b)
+{
+	if (a.hi != b.hi)
+		return (unsigned)__builtin_clzll(a.hi ^ b.hi);
+	return a.lo == b.lo ? 128 : 64 + (unsigned)__builtin_clzll(a.lo ^ b.lo);
+}
+
+static uint32_t find(const struct shadow *shadow, uint32_t root, struct lpm_key key, unsigned len)
+{
+	while (root) {
+		const struct shadow_node *node = shadow_at(shadow, root);
+
+		if (node->len > len || !lpm_key_match(node->key, key, node->len))
+			return 0;
+		if (node->len == len)
+			return root;
+		root = node->child[lpm_key_bit(key, node->len)];
+	}
+	return 0;
+}
+
+uint32_t shadow_get(const struct shadow *shadow, uint32_t root, struct lpm_key key, unsigned len)
+{
+	uint32_t at = find(shadow, root, key, len);
+
+	return at ? shadow_at(shadow, at)->value : DP_LPM_NONE;
+}
+
+/* Puts a new leaf where link leads now: alone, above or beside what is there. */
+static void insert(
+	struct shadow *shadow, uint32_t *link, struct lpm_key key, unsigned len, uint32_t value)
+{
+	uint32_t old = *link;
+	uint32_t leaf = take_node(shadow, key, len);
+	struct shadow_node *nodes = shadow->nodes;
+	unsigned common;
+
+	nodes[leaf].value = value;
+	nodes[leaf].count = 1;
+	if (!old) {
+		*link = leaf;
+		return;
+	}
+	common = common_bits(nodes[old].key, key);
+	if (common >= len) {
+		nodes[leaf].child[lpm_key_bit(nodes[old].key, len)] = old;
+		nodes[leaf].count += nodes[old].count;
+		*link = leaf;
+		return;
+	}
+	*link = take_node(shadow, key, common);
+	nodes[*link].child[lpm_key_bit(key, common)] = leaf;
+	nodes[*link].child[!lpm_key_bit(key, common)] = old;
+	nodes[*link].count = 1 + nodes[old].count;
+}
+
+uint32_t shadow_set(
+	struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len, uint32_t value)
+{
+	uint32_t at = find(shadow, *root, key, len);
+	uint32_t before = at ? shadow->nodes[at].value : DP_LPM_NONE;
+	uint32_t *link = root;
+
+	if (before == DP_LPM_NONE) {
+		while (*link && *link != at) {
+			struct shadow_node *node = &shadow->nodes[*link];
+
+			if (node->len >= len || !lpm_key_match(node->key, key, node->len))
+				break;
+			node->count++;
+			link = &node->child[lpm_key_bit(key, node->len)];
+		}
+		if (!at) {
+			insert(shadow, link, key, len, value);
+			return before;
+		}
+		shadow->nodes[at].count++;
+	}
+	shadow->nodes[at].value = value;
+	return before;
+}
+
+/* Removes a node that is neither a prefix nor a branch any more. */
+static void prune(struct shadow *shadow, uint32_t *link)
+{
+	struct shadow_node *node = &shadow->nodes[*link];
+	uint32_t at = *link;
+
+	if (node->value != DP_LPM_NONE || (node->child[0] && node->child[1]))
+		return;
+	*link = node->child[0] ? node->child[0] : node->child[1];
+	give_node(shadow, at);
+}
+
+void shadow_delete(struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len)
+{
+	uint32_t *parent = NULL;
+	uint32_t *link = root;
+
+	for (;;) {
+		struct shadow_node *node = &shadow->nodes[*link];
+
+		assert(*link);
+		node->count--;
+		if (node->len == len)
+			break;
+		parent = link;
+		link = &node->child[lpm_key_bit(key, node->len)];
+	}
+	shadow->nodes[*link].value = DP_LPM_NONE;
+	prune(shadow, link);
+	if (parent && !*link)
+		prune(shadow, parent);
+}
+
+void shadow_reset(struct shadow *shadow)
+{
+	struct shadow_node *nodes = realloc(shadow->nodes, INITIAL_NODES * sizeof(*nodes));
+
+	if (nodes) {
+		shadow->nodes = nodes;
+		shadow->size = INITIAL_NODES;
+	}
+	shadow->used = 1;
+	shadow->free = 0;
+}
+
+void shadow_descend(const struct shadow *shadow, uint32_t *at, uint32_t *value, struct lpm_key key,
+	unsigned len)
+{
+	while (*at) {
+		const struct shadow_node *node = shadow_at(shadow, *at);
+
+		if (!lpm_key_match(node->key, key, node->len < len ? node->len : len)) {
+			*at = 0;
+			return;
+		}
+		if (node->len <= len && node->value != DP_LPM_NONE)
+			*value = node->value;
+		if (node->len >= len)
+			return;
+		*at = node->child[lpm_key_bit(key, node->len)];
+	}
+}
