@@ -56,7 +56,10 @@ bool ip_prefix_contains(const struct ip_prefix *prefix, const struct ip_addr *ad
 bool ip_addr_parse(const char *text, struct ip_addr *out);
 /* "192.0.2.0/24", "2001:db8::/32", or an address alone (full length). Keeps host bits. */
 bool ip_prefix_parse(const char *text, struct ip_prefix *out);
-/* A numeric endpoint; names are not resolved here. Port 1..65535. */
+/*
+ * A numeric endpoint; host names are not resolved here. Port 1..65535. A scope may be the name of
+ * an interface of this host, which is how wg(8) writes it.
+ */
 bool endpoint_parse(const char *text, struct endpoint *out);
 
 /* Write the text form into buf (IP_ADDR_STRLEN, IP_PREFIX_STRLEN, ENDPOINT_STRLEN) and return it. */

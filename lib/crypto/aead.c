@@ -41,6 +41,7 @@ bool aead_open(void *dst, const uint8_t *src, size_t len, const void *ad, size_t
 		    NULL, NULL, src, text_len, src + text_len, ad, ad_len, nonce, key) != 0)
 		return false;
 	/* Block 0 gave the one-time key; the text starts with block 1 (RFC 8439 section 2.8). */
-	crypto_stream_chacha20_ietf_xor_ic(dst, src, text_len, nonce, 1, key);
+	if (text_len > 0)
+		crypto_stream_chacha20_ietf_xor_ic(dst, src, text_len, nonce, 1, key);
 	return true;
 }

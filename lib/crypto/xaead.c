@@ -29,6 +29,7 @@ bool xaead_open(void *dst, const uint8_t *src, size_t len, const void *ad, size_
 		    NULL, NULL, src, text_len, src + text_len, ad, ad_len, nonce, key) != 0)
 		return false;
 	/* The text starts with block 1, behind the block of the one-time key. */
-	crypto_stream_xchacha20_xor_ic(dst, src, text_len, nonce, 1, key);
+	if (text_len > 0)
+		crypto_stream_xchacha20_xor_ic(dst, src, text_len, nonce, 1, key);
 	return true;
 }
