@@ -2,6 +2,8 @@
 /* Inner to outer: every stage of outbound.c, with far peers that open what leaves. */
 #include "rig.h"
 
+#include <stdio.h>
+
 #include <rte_ring.h>
 
 #include "base/bytes.h"

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Published tables: what is retired is given back when the worker reported quiescent, not before,
+ * and publishing waits for nobody.
+ */
+#include "rig.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include <rte_ring.h>
+
+#include "datapath/lpm.h"
+#include "datapath/reclaim.h"
+
+static unsigned released;
+static void *last_released;
+
+static void count_release(void *arg, void *object)
+{
+	assert_ptr_equal(arg, &released);
+	released++;
+	last_released = object;
+}
+
+static int online_setup(void **state)
+{
+	released = 0;
+	if (rig_setup(state) != 0)
+		return -1;
+	dp_worker_online(rig.worker);
+	return 0;
+}
+
+static int online_teardown(void **state)
+{
+	dp_worker_offline(rig.worker);
+	dp_reclaim_drain(rig.dp->reclaim);
+	return rig_teardown(state);
+}
+
+static bool sealed_for(unsigned id)
+{
+	struct packet inner, frame;
+	char dst[40];
+	snprintf(dst, sizeof(dst), "10.%u.0.7", id);
+	inner_build(&inner, 4, "192.168.0.5", dst, 60);
+	frame = inner;
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame);
+	bool sealed = rig.sinks[0].n == 1;
+	if (sealed)
+		sink_take(0, &frame);
+	else
+		ring_take(rig.dp->control_ring, &frame, NULL);
+	return sealed;
+}
+
+static void assert_released_after_a_turn(void *object)
+{
+	dp_reclaim_poll(rig.dp->reclaim, 100);
+	assert_int_equal(released, 0);
+	dp_worker_quiescent(rig.worker);
+	dp_reclaim_poll(rig.dp->reclaim, 100);
+	assert_int_equal(released, 1);
+	assert_ptr_equal(last_released, object);
+}
+
+static void sessions_are_released_after_a_turn(void **state)
+{
+	struct far *far = &rig.far[1];
+	struct packet text, frame;
+	(void)state;
+	dp_peer_set_session(rig.dp, 1, NULL);
+	assert_int_equal(dp_retire_session(rig.dp, &far->session, count_release, &released), 0);
+	inner_build(&text, 4, "10.1.0.7", "192.168.0.5", 60);
+	far_seal(far, 0, text.bytes, text.len, 0, &frame);
+	rig_receive(0, &frame);
+	assert_dropped(DP_DROP_UNKNOWN_INDEX, 1);
+	assert_released_after_a_turn(&far->session);
+}
+
+/* A slot that was taken over stays with its new owner. */
+static void retiring_leaves_the_slots_next_session(void **state)
+{
+	static struct wg_session old;
+	(void)state;
+	old = rig.far[1].session;
+	old.local_index ^= 1u << 31;
+	assert_int_equal(dp_retire_session(rig.dp, &old, count_release, &released), 0);
+	struct packet text, frame;
+	inner_build(&text, 4, "10.1.0.7", "192.168.0.5", 60);
+	far_seal(&rig.far[1], 0, text.bytes, text.len, 0, &frame);
+	rig_receive(0, &frame);
+	sink_take(1, &frame);
+}
+
+static void peers_are_released_after_a_turn(void **state)
+{
+	struct ip_prefix prefix;
+	(void)state;
+	assert_true(sealed_for(1));
+	assert_int_equal(dp_remove_peer(rig.dp, 1, count_release, &released), 0);
+	assert_null(dp_find_peer(rig.dp, 1));
+	assert_false(sealed_for(1)); /* its prefixes and its session are still there */
+	struct packet text, frame;
+	inner_build(&text, 4, "10.1.0.7", "192.168.0.5", 60);
+	far_seal(&rig.far[1], 0, text.bytes, text.len, 0, &frame);
+	rig_receive(0, &frame);
+	assert_dropped(DP_DROP_UNKNOWN_INDEX, 1);
+	assert_released_after_a_turn(&rig.far[1].activity);
+	assert_true(ip_prefix_parse("10.1.0.0/16", &prefix));
+	assert_int_equal(dp_lpm_set(rig.dp->interfaces[0].allowed, &prefix, 2), 0);
+	assert_int_equal(dp_publish_peer(rig.dp, 1, 1, &rig.far[1].activity), 0);
+}
+
+static void a_sleeping_worker_holds_nothing(void **state)
+{
+	(void)state;
+	dp_worker_offline(rig.worker);
+	assert_int_equal(
+		dp_retire_session(rig.dp, &rig.far[1].session, count_release, &released), 0);
+	dp_reclaim_poll(rig.dp->reclaim, 100);
+	assert_int_equal(released, 1);
+	dp_peer_set_session(rig.dp, 1, NULL);
+	dp_worker_online(rig.worker);
+}
+
+/* Replaced a thousand times under a worker that never is quiescent: nothing waits, nothing leaks.
+ */
+static void replacing_waits_for_nobody(void **state)
+{
+	struct dp_outer outer = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
+	struct dp_nexthop nexthop = {.kind = DP_NEXTHOP_WG, .interface = 0};
+	struct ip_addr local;
+	(void)state;
+	size_t pending = dp_reclaim_pending(rig.dp->reclaim);
+	assert_true(ip_addr_parse("198.51.100.1", &local));
+	for (unsigned i = 0; i < 1000; i++) {
+		assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+		assert_int_equal(dp_set_nexthop(rig.dp, 10, &nexthop), 0);
+		assert_int_equal(dp_set_locals(rig.dp, &local, 1), 0);
+	}
+	assert_int_equal(dp_reclaim_pending(rig.dp->reclaim), pending + 3000);
+	assert_true(sealed_for(1));
+	dp_worker_quiescent(rig.worker);
+	assert_int_equal(dp_reclaim_poll(rig.dp->reclaim, UINT32_MAX), pending + 3000);
+}
+
+static void interfaces_come_and_go(void **state)
+{
+	(void)state;
+	assert_true(sealed_for(3));
+	assert_int_equal(dp_remove_peer(rig.dp, 3, count_release, &released), 0);
+	assert_int_equal(dp_remove_interface(rig.dp, 1), 0);
+	assert_false(sealed_for(3));
+	struct packet text, frame;
+	inner_build(&text, 4, "10.3.0.7", "192.168.0.5", 60);
+	far_seal(&rig.far[3], 0, text.bytes, text.len, 0, &frame);
+	rig_receive(0, &frame);
+	ring_take(tap(0), &frame, NULL); /* nobody's port any more */
+	assert_int_equal(dp_add_interface(rig.dp, 1, 1380), 0);
+	assert_false(sealed_for(3));
+}
+
+static void many_local_addresses(void **state)
+{
+	struct ip_addr locals[200];
+	struct packet text, frame;
+	(void)state;
+	for (unsigned i = 0; i < 200; i++) {
+		memset(&locals[i], 0, sizeof(locals[i]));
+		locals[i].family = i % 2 != 0 ? IP_V6 : IP_V4;
+		for (unsigned k = 0; k < (i % 2 != 0 ? 16 : 4); k++)
+			locals[i].bytes[k] = (uint8_t)rig_random();
+	}
+	for (unsigned id = 1; id <= 2; id++) {
+		for (unsigned i = 0; i < 200; i++) {
+			if ((locals[i].family == IP_V4) != (id == 1))
+				continue;
+			struct far far = rig.far[id];
+			memcpy(far.our_addr, locals[i].bytes, 16);
+			inner_build(&text, 4, id == 1 ? "10.1.0.7" : "10.2.0.7", "192.168.0.5", 60);
+			assert_int_equal(dp_set_locals(rig.dp, locals, 200), 0);
+			far.counter = 1000 + i;
+			far_seal(&far, 0, text.bytes, text.len, 0, &frame);
+			rig_receive(0, &frame);
+			sink_take(1, &frame);
+			struct dp_hint hint;
+			assert_true(hint_take(&hint)); /* not where we speak from */
+			far.our_addr[1] ^= 0x10;
+			far_seal(&far, 0, text.bytes, text.len, 0, &frame);
+			rig_receive(0, &frame);
+			ring_take(tap(0), &frame, NULL);
+		}
+	}
+	assert_int_equal(dp_set_locals(rig.dp, NULL, 0), 0);
+	far_seal(&rig.far[1], 0, text.bytes, text.len, 0, &frame);
+	rig_receive(0, &frame);
+	ring_take(tap(0), &frame, NULL);
+}
+
+static void wrong_number_of_workers(void **state)
+{
+	struct dp *dp;
+	(void)state;
+	assert_int_equal(dp_create(0, &dp), -EINVAL);
+	assert_int_equal(dp_create(LIMIT_WORKERS + 1, &dp), -EINVAL);
+}
+
+static void every_drop_has_a_name(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < DP_DROP_COUNT; i++) {
+		assert_true(strlen(dp_drop_name((enum dp_drop_reason)i)) > 0);
+		assert_true(strlen(dp_drop_text((enum dp_drop_reason)i)) > 10);
+		for (unsigned k = 0; k < i; k++)
+			assert_string_not_equal(dp_drop_name((enum dp_drop_reason)i),
+				dp_drop_name((enum dp_drop_reason)k));
+	}
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, online_setup, online_teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(sessions_are_released_after_a_turn),
+		TEST(retiring_leaves_the_slots_next_session),
+		TEST(peers_are_released_after_a_turn),
+		TEST(a_sleeping_worker_holds_nothing),
+		TEST(replacing_waits_for_nobody),
+		TEST(interfaces_come_and_go),
+		TEST(many_local_addresses),
+		TEST(wrong_number_of_workers),
+		TEST(every_drop_has_a_name),
+	};
+	return cmocka_run_group_tests(tests, rig_eal_start, rig_eal_stop);
+}
