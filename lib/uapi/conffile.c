@@ -436,11 +436,6 @@ static int end_section(struct file *file)
 		file->line = this_peer(file)->line;
 		return fail(file, "this [Peer] has no PublicKey");
 	}
-	if (file->section == SECTION_INTERFACE && !seen(file, read_private_key))
-		uapi_config_warn(file->config,
-			"%s:%u: [Interface] has no PrivateKey: no handshake is possible until "
-			"\"wg set\" gives one",
-			file->name, file->interface_line);
 	return 0;
 }
 

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "app/options.h"
+
+static char message[OPTIONS_MESSAGE_BYTES];
+static char *words[256];
+static int word_count;
+static char line[4096];
+
+/* Splits a command line at its spaces; the options point into it until the next call. */
+static int parse(struct options *options, const char *text)
+{
+	char *save;
+
+	snprintf(line, sizeof(line), "%s", text);
+	word_count = 0;
+	for (char *word = strtok_r(line, " ", &save); word; word = strtok_r(NULL, " ", &save))
+		words[word_count++] = word;
+	words[word_count] = NULL;
+	return options_parse(options, word_count, words, message);
+}
+
+static void test_everything(void **state)
+{
+	struct options options;
+
+	(void)state;
+	assert_int_equal(
+		parse(&options, "dpdk-wg --lcores 0-2 -a 0000:17:00.0 -- --outer 0000:17:00.0 "
+				"--outer=1 --inner 0000:17:00.0 --config "
+				"/etc/wireguard/wg0.conf --interface wg1 --poll --aead sodium"),
+		0);
+	assert_int_equal(options.mode, OPTIONS_RUN);
+	assert_int_equal(options.eal_argc, 5);
+	assert_string_equal(words[options.eal_argc], "--");
+	assert_int_equal(options.outer_count, 2);
+	assert_string_equal(options.outer[0], "0000:17:00.0");
+	assert_string_equal(options.outer[1], "1");
+	assert_int_equal(options.inner_count, 1);
+	assert_int_equal(options.interface_count, 2);
+	assert_string_equal(options.interfaces[0].name, "wg0");
+	assert_string_equal(options.interfaces[0].path, "/etc/wireguard/wg0.conf");
+	assert_string_equal(options.interfaces[1].name, "wg1");
+	assert_null(options.interfaces[1].path);
+	assert_true(options.poll);
+	assert_int_equal(options.aead, AEAD_BACKEND_SODIUM);
+}
+
+static void test_defaults(void **state)
+{
+	struct options options;
+
+	(void)state;
+	assert_int_equal(parse(&options, "dpdk-wg -- --outer 0 --config wg0.conf"), 0);
+	assert_int_equal(options.eal_argc, 1);
+	assert_int_equal(options.inner_count, 0);
+	assert_false(options.poll);
+	assert_int_equal(options.aead, AEAD_BACKEND_AUTO);
+}
+
+/* Without EAL, and wherever somebody may look for it. */
+static void test_modes(void **state)
+{
+	static const struct {
+		const char *text;
+		enum options_mode mode;
+	} cases[] = {
+		{"dpdk-wg --help", OPTIONS_HELP},
+		{"dpdk-wg -l 0 -- --help", OPTIONS_HELP},
+		{"dpdk-wg -l 0 --help", OPTIONS_HELP},
+		{"dpdk-wg --outer x --nonsense --help", OPTIONS_HELP},
+		{"dpdk-wg --version", OPTIONS_VERSION},
+		{"dpdk-wg -- --version", OPTIONS_VERSION},
+		{"dpdk-wg --check --config wg0.conf", OPTIONS_CHECK},
+		{"dpdk-wg --config wg0.conf --check", OPTIONS_CHECK},
+		{"dpdk-wg -l 0 -- --outer 0 --check --config a/wg0.conf", OPTIONS_CHECK},
+	};
+	struct options options;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		if (parse(&options, cases[i].text) != 0)
+			fail_msg("%s: %s", cases[i].text, message);
+		assert_int_equal(options.mode, cases[i].mode);
+	}
+}
+
+static const struct {
+	const char *text, *message;
+} bad[] = {
+	{"dpdk-wg", "no WireGuard interface: give --config FILE or --interface NAME"},
+	{"dpdk-wg -l 0 --", "no WireGuard interface: give --config FILE or --interface NAME"},
+	{"dpdk-wg -- --interface wg0", "no port for encrypted traffic: give --outer DEV"},
+	{"dpdk-wg -- --outre 0", "unknown argument --outre: \"dpdk-wg --help\" lists the options"},
+	{"dpdk-wg -- wg0.conf", "unknown argument wg0.conf: \"dpdk-wg --help\" lists the options"},
+	{"dpdk-wg --outer 0 --interface wg0",
+		"\"--\" is missing before --outer: dpdk-wg [EAL options] -- [options]"},
+	{"dpdk-wg -l 0 --outer 0 --interface wg0",
+		"\"--\" is missing before --outer: dpdk-wg [EAL options] -- [options]"},
+	{"dpdk-wg --outer 0 -- --interface wg0",
+		"--outer stands before \"--\": dpdk-wg [EAL options] -- [options]"},
+	{"dpdk-wg -- --outer", "--outer needs a value: --outer DEV"},
+	{"dpdk-wg -- --outer=", "--outer needs a value: --outer DEV"},
+	{"dpdk-wg -- --outer --poll", "--outer needs a value: --outer DEV"},
+	{"dpdk-wg -- --poll=yes", "--poll takes no value"},
+	{"dpdk-wg -- --outer 0 --outer 0", "--outer 0 is given twice"},
+	{"dpdk-wg -- --interface wg0 --interface wg0",
+		"--interface wg0: the interface wg0 is given twice"},
+	{"dpdk-wg -- --interface wg0 --config /x/wg0.conf",
+		"--config /x/wg0.conf: the interface wg0 is given twice"},
+	{"dpdk-wg -- --interface outer0",
+		"--interface outer0: the name outer0 is taken: choose another, as wg0"},
+	{"dpdk-wg -- --config inner12.conf",
+		"--config inner12.conf: the name inner12 is taken: choose another, as wg0"},
+	{"dpdk-wg -- --interface lo",
+		"--interface lo: the name lo is taken: choose another, as wg0"},
+	{"dpdk-wg -- --interface wg/0",
+		"--interface wg/0: an interface's name is made of a-z A-Z 0-9 _ = + . -"},
+	{"dpdk-wg -- --interface ..",
+		"--interface ..: an interface's name is made of a-z A-Z 0-9 _ = + . -"},
+	{"dpdk-wg -- --interface abcdefghijklmnop",
+		"--interface abcdefghijklmnop: an interface's name has 1 to 15 characters"},
+	{"dpdk-wg -- --config /etc/wireguard/wg0",
+		"--config /etc/wireguard/wg0: the file must be called NAME.conf, as "
+		"wg0.conf"},
+	{"dpdk-wg -- --config /etc/wireguard/.conf",
+		"--config /etc/wireguard/.conf: the file must be called NAME.conf, as "
+		"wg0.conf"},
+	{"dpdk-wg -- --aead openssl", "--aead openssl: must be one of auto, sodium, ipsec-mb"},
+};
+
+static void test_bad(void **state)
+{
+	struct options options;
+
+	(void)state;
+	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		if (parse(&options, bad[i].text) != -EINVAL)
+			fail_msg("%s was accepted", bad[i].text);
+		assert_string_equal(message, bad[i].message);
+	}
+}
+
+static void test_names_that_are_free(void **state)
+{
+	struct options options;
+
+	(void)state;
+	assert_int_equal(
+		parse(&options, "dpdk-wg -- --outer 0 --interface outer --interface outer0a "
+				"--interface inner-1 --interface abcdefghijklmno"),
+		0);
+	assert_int_equal(options.interface_count, 4);
+}
+
+static void test_limits(void **state)
+{
+	struct options options;
+	char text[4000];
+	size_t len;
+
+	(void)state;
+	len = (size_t)snprintf(text, sizeof(text), "dpdk-wg -- --outer 0");
+	for (int i = 0; i <= LIMIT_INTERFACES; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, " --interface wg%d", i);
+	assert_int_equal(parse(&options, text), -EINVAL);
+	assert_string_equal(message, "--interface wg16: at most 16 interfaces");
+	len = (size_t)snprintf(text, sizeof(text), "dpdk-wg -- --interface wg0");
+	for (int i = 0; i <= LIMIT_PORTS; i++)
+		len += (size_t)snprintf(text + len, sizeof(text) - len, " --inner %d", i);
+	assert_int_equal(parse(&options, text), -EINVAL);
+	assert_string_equal(message, "--inner 16: at most 16 of them");
+}
+
+/* The help names every option. */
+static void test_help(void **state)
+{
+	static const char *const names[] = {"--outer DEV", "--inner DEV", "--config FILE",
+		"--interface NAME", "--aead NAME", "--poll", "--check", "--help", "--version"};
+	char *text;
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	(void)state;
+	options_print_help(to);
+	fflush(to);
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		assert_non_null(strstr(text, names[i]));
+	fclose(to);
+	free(text);
+	to = open_memstream(&text, &len);
+	options_print_version(to);
+	fclose(to);
+	assert_int_equal(strncmp(text, "dpdk-wg 0.", 10), 0);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_everything),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_names_that_are_free),
+		cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_help),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
