@@ -155,7 +155,6 @@ static void publish_port(struct gateway *gateway, unsigned index)
 	struct dp_port config = {
 		.outer = port->outer,
 		.inner = port->inner,
-		.offload_ipv4 = port->checksum_offload,
 		.offload_udp = port->checksum_offload,
 		.scope_id = gateway->taps[index].ifindex,
 		.mtu = port->mtu,
