@@ -68,29 +68,28 @@ struct wg_time gateway_now(void)
 	};
 }
 
-int control_init(struct gateway *gateway)
+int control_init(void)
 {
 	sigset_t set;
 
-	(void)gateway;
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	int err = pthread_sigmask(SIG_BLOCK, &set, NULL);
-	if (err)
-		return -err;
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	state.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	state.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	if (state.signal_fd < 0 || state.call_fd < 0)
-		return -errno;
+	if (state.signal_fd < 0 || state.call_fd < 0) {
+		int err = errno;
+		log_error("descriptors for signals: %s", strerror(err));
+		return -err;
+	}
 	/* A client of ours that closes its end must not end us. */
 	signal(SIGPIPE, SIG_IGN);
 	return 0;
 }
 
-void control_fini(struct gateway *gateway)
+void control_fini(void)
 {
-	(void)gateway;
 	if (state.signal_fd >= 0)
 		close(state.signal_fd);
 	if (state.call_fd >= 0)

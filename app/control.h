@@ -10,12 +10,15 @@
 
 struct gateway;
 
-/* Blocks SIGINT and SIGTERM in this thread and those it makes, for control_run() to take. 0/-errno.
+/*
+ * Blocks SIGINT and SIGTERM in this thread and those it makes, for control_run() to take: before
+ * EAL starts. 0, or a negative errno after a line that says why.
  */
-int control_init(struct gateway *gateway);
+int control_init(void);
+void control_fini(void);
+
 /* Runs until SIGINT or SIGTERM. */
 void control_run(struct gateway *gateway);
-void control_fini(struct gateway *gateway);
 
 /*
  * Runs fn(arg) in the control thread, between two turns of its loop, and returns when it is done;

@@ -267,10 +267,8 @@ static int make_interfaces(struct gateway *gateway, const struct options *option
 
 static int set_up(struct gateway *gateway, const struct options *options)
 {
-	int err = control_init(gateway);
+	int err = make_data_path(gateway, options);
 
-	if (!err)
-		err = make_data_path(gateway, options);
 	if (!err)
 		err = make_protocol_state(gateway);
 	if (!err)
@@ -308,7 +306,6 @@ static void take_down(struct gateway *gateway)
 	icmp_reply_fini();
 	free_data_path(gateway);
 	free_protocol_state(gateway);
-	control_fini(gateway);
 }
 
 static void explain_eal_failure(int eal_error)
@@ -327,6 +324,9 @@ static int run(const struct options *options, char **argv)
 	static struct gateway gateway;
 	int status = EXIT_RUN;
 
+	/* EAL makes threads: they too must leave the signals to control. */
+	if (control_init() != 0)
+		return EXIT_RUN;
 	if (rte_eal_init(options->eal_argc, argv) < 0) {
 		explain_eal_failure(rte_errno);
 		return EXIT_RUN;
@@ -342,6 +342,7 @@ static int run(const struct options *options, char **argv)
 	}
 	take_down(&gateway);
 	rte_eal_cleanup();
+	control_fini();
 	return status;
 }
 
