@@ -132,7 +132,7 @@ static void release_lpm(void *arg, void *object)
 
 static void destroy_peers(struct dp *dp)
 {
-	for (uint32_t id = 0; dp->peers != NULL && id < LIMIT_PEERS; id++) {
+	for (uint32_t id = 0; id < dp->peers_end; id++) {
 		struct dp_peer *peer = atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
 		if (peer == NULL)
 			continue;
@@ -144,7 +144,7 @@ static void destroy_peers(struct dp *dp)
 
 static void destroy_nexthops(struct dp *dp)
 {
-	for (uint32_t id = 0; dp->nexthops != NULL && id < LIMIT_NEXTHOPS; id++)
+	for (uint32_t id = 0; id < dp->nexthops_end; id++)
 		rte_free((void *)(uintptr_t)atomic_load_explicit(
 			&dp->nexthops[id], memory_order_relaxed));
 }
@@ -256,6 +256,8 @@ int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_ac
 	struct dp_peer *peer = rte_zmalloc("wg_peer", sizeof(*peer), alignof(struct dp_peer));
 	if (peer == NULL)
 		return -ENOMEM;
+	if (dp->peers_end <= id)
+		dp->peers_end = id + 1;
 	peer->id = id;
 	peer->interface = (uint8_t)interface;
 	peer->activity = activity;
@@ -319,6 +321,8 @@ int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)
 			return -ENOMEM;
 		*copy = *nexthop;
 	}
+	if (dp->nexthops_end <= id)
+		dp->nexthops_end = id + 1;
 	retire(dp, release_memory, NULL,
 		atomic_exchange_explicit(&dp->nexthops[id], copy, memory_order_acq_rel));
 	return 0;

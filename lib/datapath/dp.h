@@ -118,6 +118,8 @@ struct dp {
 	struct rte_rcu_qsbr *qsbr;
 	struct dp_reclaim *reclaim; /* control's */
 	unsigned workers;
+
+	uint32_t peers_end, nexthops_end; /* control's: beyond the greatest ids ever set */
 };
 
 /* What a worker saw. Lossy and idempotent: the next packet raises it again. */

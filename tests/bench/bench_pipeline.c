@@ -13,10 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <rte_cycles.h>
-#include <rte_eal.h>
 #include <rte_malloc.h>
 #include <rte_mbuf.h>
 
@@ -24,6 +22,7 @@
 #include "crypto/aead_batch.h"
 #include "datapath/lpm.h"
 #include "datapath/worker.h"
+#include "eal.h"
 #include "wg/messages.h"
 
 #define BURST	   32
@@ -354,20 +353,28 @@ static void parse_options(int argc, char **argv, struct options *options)
 static void start_eal(const struct options *options)
 {
 	unsigned most = options->peers[options->peer_counts - 1];
-	char args[][32] = {"bench", "--no-huge", "--no-pci", "-m", "", "-l", "0", "--no-telemetry",
-		"--log-level=error", ""};
-	char *argv[sizeof(args) / sizeof(args[0])];
-	for (unsigned i = 0; i < sizeof(args) / sizeof(args[0]); i++)
-		argv[i] = args[i];
-	snprintf(args[4], sizeof(args[4]), "%u", 64 + most / 256);
-	snprintf(args[9], sizeof(args[9]), "--file-prefix=wgb%d", getpid());
-	if (rte_eal_init(sizeof(argv) / sizeof(argv[0]), argv) < 0)
+	if (eal_start(64 + most / 256) < 0)
 		die("EAL does not start");
 	pool = rte_pktmbuf_pool_create("pool", 2 * PER_ROUND - 1, 256, DP_MBUF_PRIV_BYTES,
 		RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	peers = calloc(most, sizeof(*peers));
 	if (pool == NULL || peers == NULL)
 		die("no memory");
+}
+
+static void tear_down(const struct options *options)
+{
+	unsigned most = options->peers[options->peer_counts - 1];
+	dp_worker_destroy(worker);
+	dp_destroy(dp);
+	aead_batch_destroy(sealer);
+	for (unsigned i = 0; i < most; i++) {
+		rte_free(peers[i].session);
+		rte_free(peers[i].activity);
+	}
+	free(peers);
+	rte_mempool_free(pool);
+	eal_stop();
 }
 
 int main(int argc, char **argv)
@@ -387,5 +394,6 @@ int main(int argc, char **argv)
 		fprintf(json, "\n]\n");
 		fclose(json);
 	}
+	tear_down(&options);
 	return 0;
 }

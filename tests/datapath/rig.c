@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "rig.h"
 
+#include "eal.h"
+
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_mempool.h>
 #include <rte_ring_elem.h>
@@ -44,17 +45,11 @@ static void random_bytes(void *buf, size_t len)
 
 int rig_eal_start(void **state)
 {
-	char args[][32] = {"test", "--no-huge", "--no-pci", "-m", "128", "-l", "0",
-		"--no-telemetry", "--log-level=error", ""};
-	char *argv[sizeof(args) / sizeof(args[0])];
-	for (unsigned i = 0; i < sizeof(args) / sizeof(args[0]); i++)
-		argv[i] = args[i];
-	snprintf(args[9], sizeof(args[9]), "--file-prefix=wgt%d", getpid());
 	(void)state;
 	const char *seed = getenv("DPDK_WG_SEED");
 	random_state = seed != NULL ? strtoull(seed, NULL, 0) : (uint64_t)getpid();
 	print_message("DPDK_WG_SEED=%llu\n", (unsigned long long)random_state);
-	if (rte_eal_init(sizeof(argv) / sizeof(argv[0]), argv) < 0)
+	if (eal_start(128) < 0)
 		return -1;
 	pool = rte_pktmbuf_pool_create("pool", 1023, 0, DP_MBUF_PRIV_BYTES,
 		RTE_PKTMBUF_HEADROOM + RIG_MAX_BYTES + 100, SOCKET_ID_ANY);
@@ -65,7 +60,7 @@ int rig_eal_stop(void **state)
 {
 	(void)state;
 	rte_mempool_free(pool);
-	return rte_eal_cleanup();
+	return eal_stop();
 }
 
 static void parse_address(int family, const char *text, uint8_t out[16])
