@@ -14,9 +14,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "base/bytes.h"
+#include "datapath/lpm_memory.h"
 #include "datapath/lpm_node.h"
 #include "datapath/reclaim.h"
 
@@ -24,7 +24,6 @@
 #define BUCKET_BYTES(n) (sizeof(struct lpm_bucket) + (n) * sizeof(struct lpm_entry))
 #define BUCKET_SIZES	((BUCKET_BYTES(LPM_BUCKET_MAX) + LPM_ALIGN - 1) / LPM_ALIGN)
 #define CHUNK_MIN	2048
-#define HUGE_BYTES	(2u << 20) /* from here on memory is asked for in huge pages */
 
 /* A node may be so much larger than its content: words for each one that holds something. */
 #define WORDS_PER_USED 8
@@ -132,23 +131,10 @@ size_t dp_lpm_count(const struct dp_lpm *lpm)
 
 size_t dp_lpm_bytes(const struct dp_lpm *lpm)
 {
-	return sizeof(*lpm) + lpm->bytes + lpm->shadow.size * sizeof(*lpm->shadow.nodes);
+	return sizeof(*lpm) + lpm->bytes + shadow_bytes(&lpm->shadow);
 }
 
 /* ---- memory ---- */
-
-/* bytes is a multiple of the alignment: 64, or HUGE_BYTES from that size on. */
-static void *allocate(size_t bytes)
-{
-	void *p;
-
-	if (bytes < HUGE_BYTES)
-		return aligned_alloc(64, bytes);
-	p = aligned_alloc(HUGE_BYTES, bytes);
-	if (p)
-		madvise(p, bytes, MADV_HUGEPAGE); /* refused: the same, but slower */
-	return p;
-}
 
 static void free_chunks(struct dp_lpm *lpm)
 {
@@ -169,9 +155,9 @@ static bool add_chunk(struct dp_lpm *lpm)
 	size_t bytes = lpm->chunks ? 2 * lpm->chunks->bytes : CHUNK_MIN;
 	struct chunk *chunk;
 
-	if (bytes > HUGE_BYTES)
-		bytes = HUGE_BYTES;
-	chunk = allocate(bytes);
+	if (bytes > LPM_HUGE_BYTES)
+		bytes = LPM_HUGE_BYTES;
+	chunk = lpm_allocate(bytes);
 	if (!chunk)
 		return false;
 	chunk->next = lpm->chunks;
@@ -220,10 +206,7 @@ static void free_bucket(struct dp_lpm *lpm, struct lpm_bucket *bucket)
 
 static size_t node_bytes(unsigned bits)
 {
-	size_t bytes = sizeof(struct lpm_node) + (sizeof(uint64_t) << bits);
-	size_t align = bytes < HUGE_BYTES ? 64 : HUGE_BYTES;
-
-	return (bytes + align - 1) & ~(align - 1);
+	return lpm_round_up(sizeof(struct lpm_node) + (sizeof(uint64_t) << bits));
 }
 
 /* Frees what hangs on a word that no reader can reach. */
@@ -433,7 +416,7 @@ static int build_node(struct dp_lpm *lpm, const struct lpm_table *table, unsigne
 {
 	const struct shadow_node *top = shadow_at(&lpm->shadow, at);
 	unsigned bits = choose_bits(&lpm->shadow, table, at);
-	struct lpm_node *node = allocate(node_bytes(bits));
+	struct lpm_node *node = lpm_allocate(node_bytes(bits));
 	uint64_t built;
 	int error;
 
@@ -442,7 +425,7 @@ static int build_node(struct dp_lpm *lpm, const struct lpm_table *table, unsigne
 	lpm->bytes += node_bytes(bits);
 	node->key = top->key;
 	node->mask = lpm_key_mask(top->len);
-	node->miss = miss;
+	node->miss = lpm_word_of_value(miss);
 	node->built = top->count;
 	node->pos = top->len;
 	node->bits = (uint8_t)bits;
@@ -492,6 +475,12 @@ static void store_value(uint32_t *place, uint32_t value)
 		__atomic_store_n(place, value, __ATOMIC_RELAXED);
 }
 
+static void store_word(uint64_t *place, uint64_t word)
+{
+	if (*place != word)
+		__atomic_store_n(place, word, __ATOMIC_RELEASE);
+}
+
 /* As fill_words(), for words that readers see. */
 static void refresh_words(struct dp_lpm *lpm, uint64_t *words, unsigned n_bits, unsigned len,
 	uint32_t at, uint32_t miss)
@@ -524,8 +513,7 @@ static void refresh_words(struct dp_lpm *lpm, uint64_t *words, unsigned n_bits, 
 static void refresh_word(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32_t miss)
 {
 	if (lpm_tag(*word) == LPM_VALUE) {
-		if (lpm_value_of(*word) != miss)
-			__atomic_store_n(word, lpm_word_of_value(miss), __ATOMIC_RELEASE);
+		store_word(word, lpm_word_of_value(miss));
 	} else if (lpm_tag(*word) == LPM_BUCKET) {
 		struct lpm_bucket *bucket = lpm_bucket_of(*word);
 
@@ -541,7 +529,7 @@ static void refresh_word(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32
 	} else {
 		struct lpm_node *node = lpm_node_of(*word);
 
-		store_value(&node->miss, miss);
+		store_word(&node->miss, lpm_word_of_value(miss));
 		shadow_descend(&lpm->shadow, &at, &miss, node->key, node->pos);
 		refresh_words(lpm, node->words, node->bits, node->pos, at, miss);
 	}

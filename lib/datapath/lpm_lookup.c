@@ -32,14 +32,19 @@ INLINE uint32_t search_bucket(const struct lpm_bucket *bucket, struct lpm_key ad
 	return lpm_load_value(&bucket->miss);
 }
 
-/* Whether the bits that a node skips are addr's, too. */
-INLINE bool skips(const struct lpm_node *node, struct lpm_key addr, bool v6)
+/* Where the word for addr lies in the node that word leads to, without a branch. */
+INLINE const uint64_t *find_place(uint64_t word, struct lpm_key addr, bool v6)
 {
-	uint64_t differ = (addr.hi ^ node->key.hi) & node->mask.hi;
+	const struct lpm_node *node = lpm_node_of(word);
+	const uint64_t *place = &node->words[lpm_index(word, addr)];
+	uint64_t differ;
 
+	if (lpm_tag(word) == LPM_NODE)
+		return place;
+	differ = (addr.hi ^ node->key.hi) & node->mask.hi;
 	if (v6)
 		differ |= (addr.lo ^ node->key.lo) & node->mask.lo;
-	return differ == 0;
+	return differ ? &node->miss : place;
 }
 
 INLINE uint32_t lookup(const struct lpm_table *table, const uint8_t *addr, bool v6)
@@ -47,13 +52,8 @@ INLINE uint32_t lookup(const struct lpm_table *table, const uint8_t *addr, bool 
 	struct lpm_key key = load_key(addr, v6);
 	uint64_t word = lpm_load(&table->word);
 
-	while (lpm_tag(word) >= LPM_NODE) {
-		const struct lpm_node *node = lpm_node_of(word);
-
-		if (lpm_tag(word) == LPM_NODE_SKIP && !skips(node, key, v6))
-			return lpm_load_value(&node->miss);
-		word = lpm_load(&node->words[lpm_index(word, key)]);
-	}
+	while (lpm_tag(word) >= LPM_NODE)
+		word = lpm_load(find_place(word, key, v6));
 	if (lpm_tag(word) == LPM_BUCKET)
 		return search_bucket(lpm_bucket_of(word), key, v6);
 	return lpm_value_of(word);
@@ -71,56 +71,60 @@ uint32_t dp_lpm_lookup6(const struct dp_lpm *lpm, const uint8_t *addr)
 
 /* A burst on its way down: all lookups take a step, then all the next one. */
 struct walk {
-	uint64_t words[LIMIT_BURST];	     /* what each has reached */
-	const uint64_t *places[LIMIT_BURST]; /* where its next word lies */
 	struct lpm_key keys[LIMIT_BURST];
-	uint8_t active[LIMIT_BURST]; /* those that have no answer yet */
+	const uint64_t *places[LIMIT_BURST]; /* where each one's next word lies */
+	/* Those that have no answer yet, and the word they have reached. */
+	uint8_t active[LIMIT_BURST];
+	uint64_t words[LIMIT_BURST];
 	unsigned n;
 };
 
-/* Reads the next words. Answers where one is a value, and prefetches what the others lead to. */
-INLINE void read_words(struct walk *walk, uint32_t *values)
+/* The first step, from the node that stands for all addresses. */
+INLINE void start(
+	struct walk *walk, uint64_t word, const uint8_t *const *addrs, unsigned n, bool v6)
+{
+	for (unsigned i = 0; i < n; i++) {
+		walk->keys[i] = load_key(addrs[i], v6);
+		walk->places[i] = find_place(word, walk->keys[i], v6);
+		__builtin_prefetch(walk->places[i]);
+	}
+}
+
+/*
+ * Reads the n words at the places of the active, or of all. Answers where one is a value, and
+ * prefetches what the others lead to.
+ */
+INLINE void read_words(struct walk *walk, uint32_t *values, unsigned n, bool all)
 {
 	unsigned left = 0;
 
-	for (unsigned k = 0; k < walk->n; k++) {
-		unsigned i = walk->active[k];
+	for (unsigned k = 0; k < n; k++) {
+		unsigned i = all ? k : walk->active[k];
 		uint64_t word = lpm_load(walk->places[i]);
-		enum lpm_tag tag = lpm_tag(word);
-		const struct lpm_node *node = lpm_node_of(word);
 
 		values[i] = lpm_value_of(word);
-		walk->words[i] = word;
+		walk->words[left] = word;
 		walk->active[left] = (uint8_t)i;
-		left += tag != LPM_VALUE;
-		/* Of a node without skip only the word is read, of the others the first line. */
-		if (tag == LPM_NODE)
-			__builtin_prefetch(&node->words[lpm_index(word, walk->keys[i])]);
-		else
-			__builtin_prefetch(node);
+		left += lpm_tag(word) != LPM_VALUE;
+		__builtin_prefetch(lpm_bucket_of(word));
 	}
 	walk->n = left;
 }
 
-/* Searches buckets; where a node was reached, finds its word's place. */
+/* Searches the buckets that were reached; finds the next place in a node. */
 INLINE void follow_words(struct walk *walk, uint32_t *values, bool v6)
 {
 	unsigned left = 0;
 
 	for (unsigned k = 0; k < walk->n; k++) {
 		unsigned i = walk->active[k];
-		uint64_t word = walk->words[i];
-		const struct lpm_node *node = lpm_node_of(word);
+		uint64_t word = walk->words[k];
 
 		if (lpm_tag(word) == LPM_BUCKET) {
 			values[i] = search_bucket(lpm_bucket_of(word), walk->keys[i], v6);
 			continue;
 		}
-		if (lpm_tag(word) == LPM_NODE_SKIP && !skips(node, walk->keys[i], v6)) {
-			values[i] = lpm_load_value(&node->miss);
-			continue;
-		}
-		walk->places[i] = &node->words[lpm_index(word, walk->keys[i])];
+		walk->places[i] = find_place(word, walk->keys[i], v6);
 		__builtin_prefetch(walk->places[i]);
 		walk->active[left++] = (uint8_t)i;
 	}
@@ -132,17 +136,13 @@ INLINE void lookup_burst(
 {
 	struct walk walk;
 
-	for (unsigned i = 0; i < n; i++) {
-		walk.keys[i] = load_key(addrs[i], v6);
-		walk.words[i] = word;
-		walk.active[i] = (uint8_t)i;
-	}
-	walk.n = n;
+	start(&walk, word, addrs, n, v6);
+	read_words(&walk, values, n, true);
 	for (;;) {
 		follow_words(&walk, values, v6);
 		if (walk.n == 0)
-			break;
-		read_words(&walk, values);
+			return;
+		read_words(&walk, values, walk.n, false);
 	}
 }
 
@@ -151,9 +151,12 @@ INLINE void lookup_bulk(const struct lpm_table *table, const uint8_t *const *add
 {
 	uint64_t word = lpm_load(&table->word);
 
-	if (lpm_tag(word) == LPM_VALUE) {
+	if (lpm_tag(word) < LPM_NODE) {
 		for (unsigned i = 0; i < n; i++)
-			values[i] = lpm_value_of(word);
+			values[i] = lpm_tag(word) == LPM_VALUE
+					    ? lpm_value_of(word)
+					    : search_bucket(lpm_bucket_of(word),
+						      load_key(addrs[i], v6), v6);
 		return;
 	}
 	for (; n > LIMIT_BURST; n -= LIMIT_BURST, addrs += LIMIT_BURST, values += LIMIT_BURST)

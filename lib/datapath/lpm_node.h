@@ -41,8 +41,8 @@ struct lpm_bucket {
 
 struct lpm_node {
 	struct lpm_key key, mask; /* the first pos bits of all inside */
-	uint32_t miss;
-	uint32_t built; /* prefixes inside when it was built [control] */
+	uint64_t miss;		  /* a word, and always a value */
+	uint32_t built;		  /* prefixes inside when it was built [control] */
 	uint8_t pos, bits;
 	uint64_t words[] __attribute__((aligned(64)));
 };

@@ -4,18 +4,38 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "datapath/lpm.h"
+#include "datapath/lpm_memory.h"
 
 #define INITIAL_NODES 16
 
+/* Gives the array another size, at least of what is used. */
+static int resize(struct shadow *shadow, uint32_t size)
+{
+	struct shadow_node *nodes = lpm_allocate(size * sizeof(*nodes));
+
+	if (!nodes)
+		return -ENOMEM;
+	memcpy(nodes, shadow->nodes, shadow->used * sizeof(*nodes));
+	free(shadow->nodes);
+	shadow->nodes = nodes;
+	shadow->size = size;
+	return 0;
+}
+
 int shadow_init(struct shadow *shadow)
 {
-	shadow->nodes = malloc(INITIAL_NODES * sizeof(*shadow->nodes));
-	shadow->size = INITIAL_NODES;
-	shadow->used = 1;
-	shadow->free = 0;
-	return shadow->nodes ? 0 : -ENOMEM;
+	*shadow = (struct shadow){
+		.nodes = lpm_allocate(INITIAL_NODES * sizeof(*shadow->nodes)),
+		.size = INITIAL_NODES,
+		.used = 1,
+	};
+	if (!shadow->nodes)
+		return -ENOMEM;
+	shadow->nodes[0] = (struct shadow_node){.value = DP_LPM_NONE};
+	return 0;
 }
 
 void shadow_destroy(struct shadow *shadow)
@@ -23,21 +43,26 @@ void shadow_destroy(struct shadow *shadow)
 	free(shadow->nodes);
 }
 
+void shadow_reset(struct shadow *shadow)
+{
+	shadow->used = 1;
+	shadow->free = 0;
+	resize(shadow, INITIAL_NODES); /* or it stays as large as it is */
+}
+
 int shadow_reserve(struct shadow *shadow)
 {
-	/* A new prefix takes two nodes, itself and a branch, of which one may be on the free list.
-	 */
 	uint32_t size = shadow->size + shadow->size / 4 + INITIAL_NODES;
-	struct shadow_node *nodes;
 
+	/* A new prefix takes two nodes, itself and a branch; the free list may have but one. */
 	if (shadow->size - shadow->used >= 2)
 		return 0;
-	nodes = realloc(shadow->nodes, size * sizeof(*nodes));
-	if (!nodes)
-		return -ENOMEM;
-	shadow->nodes = nodes;
-	shadow->size = size;
-	return 0;
+	return size <= SHADOW_NODES_MAX ? resize(shadow, size) : -ENOMEM;
+}
+
+size_t shadow_bytes(const struct shadow *shadow)
+{
+	return lpm_round_up(shadow->size * sizeof(*shadow->nodes));
 }
 
 static uint32_t take_node(struct shadow *shadow, struct lpm_key key, unsigned len)
@@ -54,7 +79,7 @@ static uint32_t take_node(struct shadow *shadow, struct lpm_key key, unsigned le
 	shadow->nodes[at] = (struct shadow_node){
 		.key = {key.hi & mask.hi, key.lo & mask.lo},
 		.value = DP_LPM_NONE,
-		.len = (uint8_t)len,
+		.len = len & 0xff,
 	};
 	return at;
 }
@@ -93,6 +118,20 @@ uint32_t shadow_get(const struct shadow *shadow, uint32_t root, struct lpm_key k
 	return at ? shadow_at(shadow, at)->value : DP_LPM_NONE;
 }
 
+/* One prefix less on the way to the node of exactly this prefix, which is there. */
+static void uncount(struct shadow *shadow, uint32_t at, struct lpm_key key, unsigned len)
+{
+	struct shadow_node *node;
+
+	for (;; at = node->child[lpm_key_bit(key, node->len)]) {
+		node = &shadow->nodes[at];
+		assert(at && node->len <= len);
+		node->count--;
+		if (node->len == len)
+			return;
+	}
+}
+
 /* Puts a new leaf where link leads now: alone, above or beside what is there. */
 static void insert(
 	struct shadow *shadow, uint32_t *link, struct lpm_key key, unsigned len, uint32_t value)
@@ -124,26 +163,28 @@ static void insert(
 uint32_t shadow_set(
 	struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len, uint32_t value)
 {
-	uint32_t at = find(shadow, *root, key, len);
-	uint32_t before = at ? shadow->nodes[at].value : DP_LPM_NONE;
 	uint32_t *link = root;
+	uint32_t before;
 
-	if (before == DP_LPM_NONE) {
-		while (*link && *link != at) {
-			struct shadow_node *node = &shadow->nodes[*link];
+	/* Counted on the way as if it were new, which it mostly is. */
+	while (*link) {
+		struct shadow_node *node = &shadow->nodes[*link];
 
-			if (node->len >= len || !lpm_key_match(node->key, key, node->len))
-				break;
-			node->count++;
-			link = &node->child[lpm_key_bit(key, node->len)];
-		}
-		if (!at) {
-			insert(shadow, link, key, len, value);
-			return before;
-		}
-		shadow->nodes[at].count++;
+		if (node->len >= len || !lpm_key_match(node->key, key, node->len))
+			break;
+		node->count++;
+		link = &node->child[lpm_key_bit(key, node->len)];
 	}
-	shadow->nodes[at].value = value;
+	if (!*link || shadow->nodes[*link].len != len ||
+		!lpm_key_match(shadow->nodes[*link].key, key, len)) {
+		insert(shadow, link, key, len, value);
+		return DP_LPM_NONE;
+	}
+	before = shadow->nodes[*link].value;
+	shadow->nodes[*link].value = value;
+	shadow->nodes[*link].count++;
+	if (before != DP_LPM_NONE)
+		uncount(shadow, *root, key, len);
 	return before;
 }
 
@@ -164,13 +205,10 @@ void shadow_delete(struct shadow *shadow, uint32_t *root, struct lpm_key key, un
 	uint32_t *parent = NULL;
 	uint32_t *link = root;
 
-	for (;;) {
+	uncount(shadow, *root, key, len);
+	while (shadow->nodes[*link].len != len) {
 		struct shadow_node *node = &shadow->nodes[*link];
 
-		assert(*link);
-		node->count--;
-		if (node->len == len)
-			break;
 		parent = link;
 		link = &node->child[lpm_key_bit(key, node->len)];
 	}
@@ -178,18 +216,6 @@ void shadow_delete(struct shadow *shadow, uint32_t *root, struct lpm_key key, un
 	prune(shadow, link);
 	if (parent && !*link)
 		prune(shadow, parent);
-}
-
-void shadow_reset(struct shadow *shadow)
-{
-	struct shadow_node *nodes = realloc(shadow->nodes, INITIAL_NODES * sizeof(*nodes));
-
-	if (nodes) {
-		shadow->nodes = nodes;
-		shadow->size = INITIAL_NODES;
-	}
-	shadow->used = 1;
-	shadow->free = 0;
 }
 
 void shadow_descend(const struct shadow *shadow, uint32_t *at, uint32_t *value, struct lpm_key key,

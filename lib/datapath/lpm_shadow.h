@@ -10,6 +10,7 @@
 #ifndef DATAPATH_LPM_SHADOW_H
 #define DATAPATH_LPM_SHADOW_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -19,12 +20,16 @@ struct lpm_key {
 };
 
 struct shadow_node {
-	struct lpm_key key; /* the first len bits; zero behind */
-	uint32_t child[2];  /* by the bit behind them; 0: none */
-	uint32_t value;	    /* DP_LPM_NONE: no prefix, a branch only */
-	uint32_t count;	    /* prefixes in this subtree, itself too */
-	uint8_t len;
+	struct lpm_key key;  /* the first len bits; zero behind */
+	uint32_t child[2];   /* by the bit behind them; 0: none */
+	uint32_t value;	     /* DP_LPM_NONE: no prefix, a branch only */
+	uint32_t count : 24; /* prefixes in this subtree, itself too */
+	uint32_t len : 8;
 };
+
+/* Half a cache line; and no more of them than a count can tell. */
+static_assert(sizeof(struct shadow_node) == 32, "two nodes in a cache line");
+#define SHADOW_NODES_MAX (1u << 24)
 
 struct shadow {
 	struct shadow_node *nodes; /* [0] is not used */
@@ -68,8 +73,10 @@ static inline const struct shadow_node *shadow_at(const struct shadow *shadow, u
 int shadow_init(struct shadow *shadow);
 void shadow_destroy(struct shadow *shadow);
 
-/* Makes sure that the next shadow_set() finds room. 0 or -ENOMEM. */
+/* Makes sure that the next shadow_set() finds room. 0 or -ENOMEM, also where it
+ * holds SHADOW_NODES_MAX. */
 int shadow_reserve(struct shadow *shadow);
+size_t shadow_bytes(const struct shadow *shadow);
 /* Sets the value of a prefix below *root; returns the one before, or DP_LPM_NONE: it is new. */
 uint32_t shadow_set(
 	struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len, uint32_t value);
