@@ -53,9 +53,9 @@ unsigned udp_socket_receive(const struct udp_socket *socket, enum ip_family fami
 	struct rte_mempool *pool, struct rte_mbuf **mbufs, struct dp_drops *drops, bool *more);
 
 /*
- * Sends frames of kind DP_HOST_SOCKET (any number): payload, addresses, destination port and traffic
- * class are those of the frame; a link-local destination needs its scope_id in the dp_mbuf. Takes
- * them all; what the kernel refuses is dropped. Returns how many were sent.
+ * Sends frames of kind DP_HOST_SOCKET (any number): payload, addresses, destination port and
+ * traffic class are those of the frame; a link-local destination needs its scope_id in the dp_mbuf.
+ * Takes them all; what the kernel refuses is dropped. Returns how many were sent.
  */
 unsigned udp_socket_send_frames(const struct udp_socket *socket, struct rte_mbuf **mbufs,
 	unsigned n, struct dp_drops *drops);
