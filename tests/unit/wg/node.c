@@ -137,6 +137,7 @@ void node_tick(struct node *node, struct wg_time now)
 	free_graves(node, false);
 	while (wg_device_deadline(node->device) <= now.mono_ns) {
 		wg_device_tick(node->device, now);
+		node->ticks++;
 		node_drain(node);
 	}
 }
@@ -300,9 +301,15 @@ static void act(struct node *node, const struct wg_action *action)
 
 static void send_handshake(struct node *node, const struct wg_action *action)
 {
+	struct node_peer *user;
+
 	switch (wg_message_type_of(action->send.data, action->send.len)) {
 	case WG_MSG_INITIATION:
 		node->counts.initiations++;
+		user = wg_peer_user(action->peer);
+		assert_true(node->new_identity || user->last_initiation_ns == 0 ||
+			    node->now.mono_ns - user->last_initiation_ns >= WG_REKEY_TIMEOUT_NS);
+		user->last_initiation_ns = node->now.mono_ns;
 		break;
 	case WG_MSG_RESPONSE:
 		node->counts.responses++;
@@ -398,7 +405,7 @@ void node_send(struct node *node, struct wg_peer *peer, const struct packet *pac
 	if (session && wg_session_alive(session, node->now.mono_ns) &&
 		seal(node, peer, session, packet))
 		ask_rekey(node, peer, session, WG_REKEY_AFTER_TIME_NS);
-	else
+	else if (!node->hooks.stage || !node->hooks.stage(node->hooks.arg, node, peer, packet))
 		node_stage(node, peer, packet);
 }
 

@@ -53,6 +53,9 @@ struct node_hooks {
 	/* True: taken, comes back through node_hint() or never. NULL or false: it is given at once.
 	 */
 	bool (*hint)(void *arg, struct node *node, const struct node_hint *hint);
+	/* The same for a packet to be staged: it comes back through node_stage(). */
+	bool (*stage)(
+		void *arg, struct node *node, struct wg_peer *peer, const struct packet *packet);
 	/* Time from a session's retirement until no worker can see it. */
 	uint64_t (*grace_ns)(void *arg, struct node *node);
 	/* Each packet sealed: for checks across nodes. May be NULL. */
@@ -77,6 +80,7 @@ struct node_peer {
 	struct wg_session *current;
 	struct wg_path path;
 	uint64_t unstaged_serial;
+	uint64_t last_initiation_ns;
 };
 
 struct node {
@@ -89,6 +93,8 @@ struct node {
 	struct wg_device *device;
 	struct wg_time now;
 	bool under_load;
+	bool new_identity; /* the test changes keys: initiations may follow each other at once */
+	uint64_t ticks;	   /* of the device */
 	struct node_session *sessions;
 	struct node_grave *graves;
 	struct node_counts counts;

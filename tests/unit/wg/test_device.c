@@ -1090,6 +1090,7 @@ static void test_private_key_change(void **state)
 	uint8_t key[WG_KEY_BYTES], public_key[WG_KEY_BYTES];
 
 	(void)state;
+	w->nodes[0]->new_identity = true;
 	connect(w);
 	memset(key, 77, sizeof(key));
 	wg_device_set_private_key(w->nodes[0]->device, key, w->now);
