@@ -13,6 +13,7 @@ struct reader {
 	char *const *argv;
 	int at;
 	const char *name; /* the option at hand, as we write it */
+	bool eal_help;	  /* EAL's own -h: it prints and ends */
 	char *message;
 };
 
@@ -244,6 +245,8 @@ static int find_separator(struct reader *reader)
 					reader->argv[mistaken]);
 			return 0;
 		}
+		if (strcmp(reader->argv[i], "-h") == 0)
+			reader->eal_help = true;
 		if (!mistaken && option)
 			mistaken = i;
 	}
@@ -298,7 +301,7 @@ static int check_whole(struct reader *reader)
 {
 	const struct options *options = reader->options;
 
-	if (options->mode == OPTIONS_HELP || options->mode == OPTIONS_VERSION)
+	if (options->mode == OPTIONS_HELP || options->mode == OPTIONS_VERSION || reader->eal_help)
 		return 0;
 	if (options->mode == OPTIONS_RUN && reader->argc > 1 && options->eal_argc == 1 &&
 		strcmp(reader->argv[1], "--") != 0)

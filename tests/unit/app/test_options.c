@@ -94,6 +94,17 @@ static void test_modes(void **state)
 	}
 }
 
+/* EAL prints its own help when it gets that far. */
+static void test_help_of_eal(void **state)
+{
+	struct options options;
+
+	(void)state;
+	assert_int_equal(parse(&options, "dpdk-wg -h"), 0);
+	assert_int_equal(options.mode, OPTIONS_RUN);
+	assert_int_equal(options.eal_argc, 2);
+}
+
 static const struct {
 	const char *text, *message;
 } bad[] = {
@@ -210,6 +221,7 @@ int main(void)
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_help_of_eal),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_names_that_are_free),
 		cmocka_unit_test(test_limits),

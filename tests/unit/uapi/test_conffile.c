@@ -109,6 +109,23 @@ static void test_example_client(void **state)
 	uapi_config_clear(&config);
 }
 
+/* What config/ shows works, and without a warning. */
+static void test_own_examples(void **state)
+{
+	struct uapi_config config;
+
+	(void)state;
+	parse_vector(&config, "../../config/wg0.conf");
+	assert_int_equal(config.peer_count, 2);
+	assert_int_equal(config.warning_count, 0);
+	uapi_config_clear(&config);
+	parse_vector(&config, "../../config/wg1.conf");
+	assert_int_equal(config.peer_count, 1);
+	assert_int_equal(config.table, UAPI_TABLE_OFF);
+	assert_int_equal(config.warning_count, 0);
+	uapi_config_clear(&config);
+}
+
 /* --- Everything that a file may say --- */
 
 static void test_everything(void **state)
@@ -481,6 +498,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_example_server),
 		cmocka_unit_test(test_example_client),
+		cmocka_unit_test(test_own_examples),
 		cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_bad),
