@@ -92,7 +92,7 @@ class Namespace:
 
     def set_up(self, link, *addresses, mtu=None):
         for address in addresses:
-            self.ip("addr", "add", address, "dev", link, *(["nodad"] if ":" in address else []))
+            self.ip("addr", "replace", address, "dev", link, *(["nodad"] if ":" in address else []))
         self.ip("link", "set", link, *(["mtu", mtu] if mtu else []), "up")
 
 
