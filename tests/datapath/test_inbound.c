@@ -474,6 +474,61 @@ static void inner_source_must_be_the_peers(void **state)
 	assert_delivered(&inner);
 }
 
+/* What is taken out of a burst leaves the others as they are: families, ways and order. */
+static void stolen_sources_amid_others(void **state)
+{
+	struct packet inner[3 * 8], frame;
+	struct rte_mbuf *mbufs[3 * 8];
+	(void)state;
+	for (unsigned i = 0; i < 3 * 8; i++) {
+		int family = i % 2 == 0 ? 4 : 6;
+		make_inner(i % 3 == 0 ? 2 : 1, family, 60 + i, &inner[i]);
+		if (i % 3 == 2)
+			inner_set_ttl(&inner[i], 1);
+		far_seal(&rig.far[1], 0, inner[i].bytes, inner[i].len, 0, &frame);
+		mbufs[i] = mbuf_from(&frame);
+	}
+	dp_receive(rig.worker, 0, mbufs, 3 * 8);
+	dp_worker_flush(rig.worker);
+	assert_dropped(DP_DROP_INNER_SOURCE, 8);
+	for (unsigned i = 0; i < 3 * 8; i++) {
+		if (i % 3 == 1)
+			assert_delivered(&inner[i]);
+		else if (i % 3 == 2)
+			assert_to_tun(0, &inner[i]);
+	}
+}
+
+/* Recipients in turn: the classifier remembers the one before. */
+static void recipients_in_turn(void **state)
+{
+	struct packet inner, frame;
+	struct rte_mbuf *mbufs[64];
+	unsigned ours = 0, others = 0;
+	(void)state;
+	for (unsigned i = 0; i < 64; i++) {
+		unsigned id = 1 + i / 4 % 2;
+		struct far *far = &rig.far[id];
+		bool addr = rig_random() % 2, port = rig_random() % 2;
+		make_inner(id, 4, 60, &inner);
+		far->our_addr[2] ^= addr;
+		far->our_port ^= port << 8;
+		far_seal(far, 0, inner.bytes, inner.len, 0, &frame);
+		far->our_addr[2] ^= addr;
+		far->our_port ^= port << 8;
+		mbufs[i] = mbuf_from(&frame);
+		*(addr || port ? &others : &ours) += 1;
+	}
+	dp_receive(rig.worker, 0, mbufs, 64);
+	dp_worker_flush(rig.worker);
+	assert_int_equal(rig.sinks[1].n, ours);
+	assert_int_equal(rte_ring_count(tap(0)), others);
+	while (ours-- > 0)
+		sink_take(1, &frame);
+	while (others-- > 0)
+		ring_take(tap(0), &frame, NULL);
+}
+
 static void duplicates_within_a_burst(void **state)
 {
 	struct packet inner, frame;
@@ -615,6 +670,8 @@ int main(void)
 		TEST(roam_hints),
 		TEST(rekey_hints),
 		TEST(inner_source_must_be_the_peers),
+		TEST(stolen_sources_amid_others),
+		TEST(recipients_in_turn),
 		TEST(duplicates_within_a_burst),
 		TEST(old_counters_and_late_ones),
 		TEST(sessions_that_do_not_serve),
