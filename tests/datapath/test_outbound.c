@@ -118,6 +118,32 @@ static void assert_staged(unsigned id, enum dp_kind kind)
 	assert_same(&staged, &inner);
 }
 
+/* What leaves a burst on its way leaves the others with what is theirs. */
+static void some_without_session(void **state)
+{
+	struct packet inner[60], frame, out, text;
+	struct rte_mbuf *mbufs[60];
+	(void)state;
+	dp_peer_set_session(rig.dp, 3, NULL);
+	for (unsigned i = 0; i < 60; i++) {
+		make_plain(1 + i * 7 / 4 % 3, 4, 60 + i, &inner[i], &frame);
+		mbufs[i] = mbuf_from(&frame);
+	}
+	dp_receive(rig.worker, 1, mbufs, 60);
+	dp_worker_flush(rig.worker);
+	for (unsigned i = 0; i < 60; i++) {
+		unsigned id = 1 + i * 7 / 4 % 3;
+		if (id == 3) {
+			ring_take(rig.dp->control_ring, &text, NULL);
+		} else {
+			sink_take(0, &out);
+			far_open(&rig.far[id], &out, RIG_MTU, &text);
+		}
+		inner_hop(&inner[i]);
+		assert_same(&text, &inner[i]);
+	}
+}
+
 static void without_session_to_control(void **state)
 {
 	(void)state;
@@ -565,6 +591,7 @@ int main(void)
 		TEST(longest_packets),
 		TEST(ethernet_padding_goes),
 		TEST(interleaved_sessions),
+		TEST(some_without_session),
 		TEST(without_session_to_control),
 		TEST(used_up_session_to_control),
 		TEST(without_peer_or_endpoint_to_control),
