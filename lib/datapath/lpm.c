@@ -323,6 +323,7 @@ static int build_bucket(
 		return -ENOMEM;
 	bucket->miss = miss;
 	bucket->n = 0;
+	bucket->stale = false;
 	collect(&lpm->shadow, at, len, bucket);
 	*word = lpm_word_of_bucket(bucket);
 	return 0;
@@ -481,15 +482,24 @@ static void store_word(uint64_t *place, uint64_t word)
 		__atomic_store_n(place, word, __ATOMIC_RELEASE);
 }
 
-/* As fill_words(), for words that readers see. */
+/* Whether the range of the first len bits is a prefix of its own. */
+static bool is_prefix(const struct shadow *shadow, uint32_t at, unsigned len)
+{
+	const struct shadow_node *node = shadow_at(shadow, at);
+
+	return at && node->len == len && node->value != DP_LPM_NONE;
+}
+
+/*
+ * Brings n words up to date, from the first on, which stand for the range of the first len bits: at
+ * is the shadow's subtree there, miss the answer outside its prefixes.
+ */
 static void refresh_words(struct dp_lpm *lpm, uint64_t *words, unsigned n_bits, unsigned len,
 	uint32_t at, uint32_t miss)
 {
 	const struct shadow_node *node = shadow_at(&lpm->shadow, at);
 	uint32_t half[2] = {0, 0};
 
-	if (at && node->len == len && node->value != DP_LPM_NONE)
-		miss = node->value;
 	if (!at || n_bits == 0) {
 		for (size_t i = 0; i < (size_t)1 << n_bits; i++)
 			refresh_word(lpm, &words[i], at, miss);
@@ -502,13 +512,35 @@ static void refresh_words(struct dp_lpm *lpm, uint64_t *words, unsigned n_bits, 
 		half[1] = node->child[1];
 	}
 	n_bits--;
-	refresh_words(lpm, words, n_bits, len + 1, half[0], miss);
-	refresh_words(lpm, words + ((size_t)1 << n_bits), n_bits, len + 1, half[1], miss);
+	len++;
+	/* A prefix in between keeps its answers. */
+	if (!is_prefix(&lpm->shadow, half[0], len))
+		refresh_words(lpm, words, n_bits, len, half[0], miss);
+	if (!is_prefix(&lpm->shadow, half[1], len))
+		refresh_words(lpm, words + ((size_t)1 << n_bits), n_bits, len, half[1], miss);
+}
+
+/* Brings a bucket up to date, in which a prefix has changed. */
+static void refresh_bucket(
+	struct dp_lpm *lpm, struct lpm_bucket *bucket, uint32_t at, uint32_t miss)
+{
+	bucket->stale = false;
+	store_value(&bucket->miss, miss);
+	for (uint32_t i = 0; i < bucket->n; i++) {
+		struct lpm_entry *entry = &bucket->entries[i];
+		uint32_t below = at, value = miss;
+
+		shadow_descend(&lpm->shadow, &below, &value, entry->key, entry->len);
+		store_value(&entry->value, value);
+		/* One that is no prefix any more answers as its surroundings do. */
+		if (!is_prefix(&lpm->shadow, below, entry->len))
+			bucket->stale = true;
+	}
 }
 
 /*
- * Brings the answers below a word up to date: at is the shadow's subtree of its range, miss the
- * answer outside, a prefix that is the range itself already taken into account.
+ * Brings the answers below a word up to date, where the answer around its prefixes has become miss:
+ * at is the shadow's subtree of its range.
  */
 static void refresh_word(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32_t miss)
 {
@@ -518,14 +550,8 @@ static void refresh_word(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32
 		struct lpm_bucket *bucket = lpm_bucket_of(*word);
 
 		store_value(&bucket->miss, miss);
-		for (uint32_t i = 0; i < bucket->n; i++) {
-			struct lpm_entry *entry = &bucket->entries[i];
-			uint32_t below = at, value = miss;
-
-			/* One that is no prefix any more answers as its surroundings do. */
-			shadow_descend(&lpm->shadow, &below, &value, entry->key, entry->len);
-			store_value(&entry->value, value);
-		}
+		if (bucket->stale)
+			refresh_bucket(lpm, bucket, at, miss);
 	} else {
 		struct lpm_node *node = lpm_node_of(*word);
 
@@ -590,7 +616,8 @@ static int carry_over(
 			}
 		}
 		if (!is_node) {
-			refresh_word(lpm, word, at, miss);
+			assert(lpm_tag(*word) == LPM_BUCKET);
+			refresh_bucket(lpm, lpm_bucket_of(*word), at, miss);
 			return 0;
 		}
 		assert(len >= node->pos && lpm_key_match(key, node->key, node->pos));

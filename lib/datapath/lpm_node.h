@@ -19,6 +19,7 @@
 #ifndef DATAPATH_LPM_NODE_H
 #define DATAPATH_LPM_NODE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "datapath/lpm_shadow.h"
@@ -35,7 +36,8 @@ struct lpm_entry {
 
 struct lpm_bucket {
 	uint32_t miss;
-	uint32_t n;
+	uint16_t n;
+	bool stale;		    /* an entry is no prefix any more [control] */
 	struct lpm_entry entries[]; /* a prefix inside another one stands before it */
 };
 
