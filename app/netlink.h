@@ -43,8 +43,8 @@ int netlink_ask(struct netlink *nl, struct nlmsghdr *request, mnl_cb_t on_reply,
 
 /*
  * Many requests, sent together. make() writes request i of n; failed() is told of each that the
- * kernel refused, and returns false to stop after the messages sent so far. 0 or a negative errno
- * of the socket itself.
+ * kernel refused, in order; when it returns false no more are sent, but some behind that one were.
+ * 0 or a negative errno of the socket itself.
  */
 struct netlink_batch {
 	uint32_t n;

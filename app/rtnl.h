@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Messages of rtnetlink as the mirror's values. Pure functions of a message; false when it is
+ * malformed or of a kind that the mirror leaves out.
+ */
+#ifndef APP_RTNL_H
+#define APP_RTNL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/netlink.h>
+
+#include "base/addr.h"
+#include "fib.h"
+#include "policy.h"
+
+struct rtnl_neighbour {
+	uint32_t ifindex;
+	struct ip_addr addr;
+	bool resolved, stale;
+	uint8_t mac[MIRROR_MAC_BYTES];
+};
+
+struct rtnl_link {
+	uint32_t ifindex;
+	uint32_t mtu;
+	bool up;      /* set up by the administrator */
+	bool running; /* and able to pass packets */
+};
+
+/* Sockets take it (not tentative, not a duplicate). */
+struct rtnl_addr {
+	uint32_t ifindex;
+	struct ip_addr addr;
+	bool usable;
+};
+
+/* A route, not a cache entry. */
+bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out);
+/* An entry of ARP or ND, not a proxy's. */
+bool rtnl_parse_neighbour(const struct nlmsghdr *nlh, struct rtnl_neighbour *out);
+bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out);
+bool rtnl_parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out);
+bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out);
+/* Whether all interfaces of the family forward; false also when the message is not about that. */
+bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, bool *on);
+
+#endif
