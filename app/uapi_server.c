@@ -380,7 +380,7 @@ static void step_set(struct client *client, struct wg_time now)
 /* Writes one piece. False when the client is gone; out is NULL when all is written. */
 static bool write_some(struct client *client, uint64_t now_ns)
 {
-	ssize_t n = send(client->fd, client->out, client->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = send(client->fd, client->out, client->out_len, MSG_NOSIGNAL);
 	int more = 0;
 
 	if (n < 0)
@@ -465,6 +465,12 @@ static bool is_served(const struct sockaddr_un *address)
 	return served;
 }
 
+static int bind_to(const struct uapi_socket *sock)
+{
+	return bind(sock->fd, (const void *)&sock->address, sizeof(sock->address)) == 0 ? 0
+											: -errno;
+}
+
 static int open_socket(struct uapi_socket *sock)
 {
 	const char *path = sock->address.sun_path;
@@ -477,11 +483,11 @@ static int open_socket(struct uapi_socket *sock)
 	/* Before bind(), so that the file never exists with another mode. */
 	if (fchmod(sock->fd, 0600) != 0)
 		return -errno;
-	rc = bind(sock->fd, (const void *)&sock->address, sizeof(sock->address));
-	if (rc != 0 && errno == EADDRINUSE && !is_served(&sock->address) && unlink(path) == 0)
-		rc = bind(sock->fd, (const void *)&sock->address, sizeof(sock->address));
+	rc = bind_to(sock);
+	if (rc == -EADDRINUSE && !is_served(&sock->address) && unlink(path) == 0)
+		rc = bind_to(sock);
 	if (rc != 0)
-		return -errno;
+		return rc;
 	if (lstat(path, &st) != 0)
 		return -errno;
 	sock->dev = st.st_dev;

@@ -296,7 +296,7 @@ static void judge_entry(struct uapi_apply *apply, uint32_t i)
 		return;
 	apply->entry[i] |= ENTRY_APPLY;
 	/* With replace_peers, what was there before and is not made yet starts from nothing. */
-	if (apply->config->replace_peers && !(*state & (PEER_EXISTS | PEER_STAYS)))
+	if (apply->config->replace_peers && !(*state & PEER_EXISTS))
 		apply->entry[i] |= ENTRY_KEPT;
 	*state |= PEER_EXISTS | PEER_STAYS;
 }

@@ -444,6 +444,28 @@ static void test_another_program_serves(void **state)
 	close(fd);
 }
 
+/* A program that is too busy to answer at once is not taken for a dead one. */
+static void test_another_program_is_busy(void **state)
+{
+	struct world *world = *state;
+	struct uapi_server *other = uapi_server_create(world->directory);
+	struct uapi_server_hooks hooks = hooks_of(world);
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fds[256], n = 0;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", world->path);
+	do {
+		fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		assert_true(fds[n] >= 0 && n < 255);
+	} while (connect(fds[n++], (void *)&address, sizeof(address)) == 0);
+	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(uapi_server_add(other, world->name, world->device, &hooks), -EADDRINUSE);
+	uapi_server_destroy(other);
+	assert_int_equal(access(world->path, F_OK), 0);
+	while (n > 0)
+		close(fds[--n]);
+}
+
 static void bind_stale(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -678,6 +700,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_too_many_clients, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_mode, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_serves, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_another_program_is_busy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stale_socket, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_replaced_socket, set_up, tear_down),

@@ -370,14 +370,15 @@ static void test_long_values(void **state)
 
 static void test_warnings(void **state)
 {
-	static const char text[] = "[Interface]\n"
-				   "PostUp = iptables -A FORWARD = yes\n"
-				   "DNS = 10.0.0.1\n"
-				   "SaveConfig = true\n"
-				   "PreDown = x\n"
-				   "[Peer]\nPublicKey = " KEY_A "\nAllowedIPs = 10.0.0.0/24\n"
-				   "[Peer]\nPublicKey = " KEY_B "\n"
-				   "[Peer]\nPublicKey = " KEY_C "\nAllowedIPs = 10.0.0.1/24\n";
+	static const char text[] =
+		"[Interface]\n"
+		"PostUp = iptables -A FORWARD = yes\n"
+		"DNS = 10.0.0.1\n"
+		"SaveConfig = true\n"
+		"PreDown = x\n"
+		"[Peer]\nPublicKey = " KEY_A "\nAllowedIPs = 10.0.0.0/24, 10.0.0.7/24\n"
+		"[Peer]\nPublicKey = " KEY_B "\n"
+		"[Peer]\nPublicKey = " KEY_C "\nAllowedIPs = 10.0.0.1/24\n";
 	static const char *const expected[] = {
 		"wg0.conf:2: PostUp is not carried out: run the command yourself "
 		"(ExecStartPost= in a systemd unit)",
