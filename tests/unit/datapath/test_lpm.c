@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <rte_rcu_qsbr.h>
 
+#include "base/bytes.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
 
@@ -396,6 +397,41 @@ static void lengths(void **state)
 	delete_all(f);
 }
 
+static void nothing(void *arg, void *object)
+{
+	(void)arg;
+	(void)object;
+}
+
+/* What a deletion without memory leaves behind follows its surroundings ever after. */
+static void left_over(void **state)
+{
+	struct fixture *f = *state;
+	struct ip_prefix covering = prefix_of("10.0.0.0/8"), host = prefix_of("10.20.30.40/32");
+	size_t pending;
+
+	for (unsigned i = 0; i < 100; i++) {
+		struct ip_prefix other = {.addr = {.family = IP_V4}, .bits = 32};
+
+		store_be32(other.addr.bytes, 10u << 24 | (uint32_t)(next_random() & 0xffffff));
+		assert_int_equal(dp_lpm_set(f->lpm, &other, 3), 0);
+	}
+	assert_int_equal(dp_lpm_set(f->lpm, &covering, 1), 0);
+	assert_int_equal(dp_lpm_set(f->lpm, &host, 2), 0);
+	/* The queue is full, so that the next to be retired takes memory. */
+	while (pending = dp_reclaim_pending(f->reclaim), pending < 64 || pending & (pending - 1))
+		dp_reclaim_retire(f->reclaim, nothing, NULL, NULL);
+	failing = 1;
+	assert_int_equal(dp_lpm_delete(f->lpm, &host), 0);
+	failing = 0;
+	assert_int_equal(dp_reclaim_pending(f->reclaim), pending);
+	assert_int_equal(answer(f->lpm, "10.20.30.40"), 1);
+	assert_int_equal(dp_lpm_set(f->lpm, &covering, 5), 0);
+	assert_int_equal(answer(f->lpm, "10.20.30.40"), 5);
+	assert_int_equal(dp_lpm_set(f->lpm, &host, 6), 0);
+	assert_int_equal(answer(f->lpm, "10.20.30.40"), 6);
+}
+
 /* Every address of a small network, in order, both ways: words that are values, no buckets. */
 static void dense(void **state)
 {
@@ -625,6 +661,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(nothing_waits_without_readers, setup, teardown),
 		cmocka_unit_test_setup_teardown(without_memory, setup, teardown),
 		cmocka_unit_test_setup_teardown(destroyed_before_it_is_reclaimed, setup, teardown),
+		cmocka_unit_test_setup_teardown(left_over, setup, teardown),
 		cmocka_unit_test_setup_teardown(dense, setup, teardown),
 		cmocka_unit_test_setup_teardown(many_hosts, setup, teardown),
 		cmocka_unit_test_setup_teardown(readers_beside_the_writer, setup, teardown),
