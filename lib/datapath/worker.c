@@ -25,6 +25,8 @@ int dp_worker_create(struct dp *dp, const struct dp_worker_config *config, struc
 	}
 	worker->dp = dp;
 	worker->id = config->id;
+	/* Apart from the other workers' numbers: they send to the same addresses. */
+	worker->ip_id = (uint16_t)(config->id * (65536u / LIMIT_WORKERS));
 	worker->send = config->send;
 	worker->send_arg = config->send_arg;
 	rte_rcu_qsbr_thread_register(dp->qsbr, worker->id);
