@@ -16,8 +16,10 @@
 #define DEVICE_FIRST_BUCKETS 16u
 
 static bool reserve_peer(struct wg_device *device);
-static struct wg_peer **bucket_of(
-	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES]);
+static uint32_t hash_of(const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES]);
+static struct wg_peer **bucket_of(const struct wg_device *device, uint32_t hash);
+static struct wg_peer *find_hashed(
+	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES], uint32_t hash);
 static void link_peer(struct wg_device *device, struct wg_peer *peer);
 static void unlink_peer(struct wg_device *device, struct wg_peer *peer);
 static enum wg_verdict receive(struct wg_device *device, const void *msg, size_t len,
@@ -137,17 +139,14 @@ const uint8_t *wg_device_public_key(const struct wg_device *device)
 struct wg_peer *wg_device_find_peer(
 	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES])
 {
-	struct wg_peer *peer = *bucket_of(device, public_key);
-
-	while (peer && memcmp(peer->noise.public_key, public_key, WG_KEY_BYTES) != 0)
-		peer = peer->bucket_next;
-	return peer;
+	return find_hashed(device, public_key, hash_of(device, public_key));
 }
 
 int wg_device_add_peer(
 	struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES], struct wg_peer **out)
 {
-	struct wg_peer *peer = wg_device_find_peer(device, public_key);
+	uint32_t hash = hash_of(device, public_key);
+	struct wg_peer *peer = find_hashed(device, public_key, hash);
 	int error = 0;
 
 	*out = peer;
@@ -161,6 +160,7 @@ int wg_device_add_peer(
 	peer = peer_create(device, public_key, &error);
 	if (!peer)
 		return error;
+	peer->key_hash = hash;
 	link_peer(device, peer);
 	actions_push(&device->actions, WG_ACT_PEER_ADD, peer);
 	*out = peer;
@@ -202,7 +202,7 @@ static bool reserve_peer(struct wg_device *device)
 	device->buckets = buckets;
 	device->bucket_count = count;
 	for (struct wg_peer *peer = device->oldest; peer; peer = peer->newer) {
-		struct wg_peer **bucket = bucket_of(device, peer->noise.public_key);
+		struct wg_peer **bucket = bucket_of(device, peer->key_hash);
 
 		peer->bucket_next = *bucket;
 		*bucket = peer;
@@ -213,19 +213,34 @@ static bool reserve_peer(struct wg_device *device)
 }
 
 /* Keyed: peers are often added on behalf of strangers, who choose their keys. */
-static struct wg_peer **bucket_of(
-	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES])
+static uint32_t hash_of(const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES])
 {
 	uint32_t hash;
 
 	blake2s_mac(&hash, sizeof(hash), device->bucket_key, sizeof(device->bucket_key), public_key,
 		WG_KEY_BYTES);
+	return hash;
+}
+
+static struct wg_peer **bucket_of(const struct wg_device *device, uint32_t hash)
+{
 	return &device->buckets[hash & (device->bucket_count - 1)];
+}
+
+static struct wg_peer *find_hashed(
+	const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES], uint32_t hash)
+{
+	struct wg_peer *peer = *bucket_of(device, hash);
+
+	while (peer && (peer->key_hash != hash ||
+			       memcmp(peer->noise.public_key, public_key, WG_KEY_BYTES) != 0))
+		peer = peer->bucket_next;
+	return peer;
 }
 
 static void link_peer(struct wg_device *device, struct wg_peer *peer)
 {
-	struct wg_peer **bucket = bucket_of(device, peer->noise.public_key);
+	struct wg_peer **bucket = bucket_of(device, peer->key_hash);
 
 	peer->bucket_next = *bucket;
 	*bucket = peer;
@@ -240,7 +255,7 @@ static void link_peer(struct wg_device *device, struct wg_peer *peer)
 
 static void unlink_peer(struct wg_device *device, struct wg_peer *peer)
 {
-	struct wg_peer **link = bucket_of(device, peer->noise.public_key);
+	struct wg_peer **link = bucket_of(device, peer->key_hash);
 
 	while (*link != peer)
 		link = &(*link)->bucket_next;

@@ -28,6 +28,7 @@ struct wg_peer {
 	struct wg_device *device;
 	struct wg_peer *older, *newer; /* in the device's list */
 	struct wg_peer *bucket_next;   /* in the device's hash table */
+	uint32_t key_hash;	       /* of its public key, under the device's bucket_key */
 	uint32_t id;
 	void *user;
 

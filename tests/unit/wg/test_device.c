@@ -409,6 +409,53 @@ static void test_simultaneous_initiations(void **state)
 	world_destroy(w);
 }
 
+/* The responder's own attempts end when the initiator has proven its keys. */
+static void test_confirmation_ends_own_attempts(void **state)
+{
+	struct world *w = world_create();
+
+	(void)state;
+	w->cut = true;
+	send_packet(w, 1); /* an initiation that is lost */
+	run(w, 1 * SEC);
+	w->cut = false;
+	connect(w);
+	assert_int_equal(w->got[0], 1); /* what was staged */
+	live_to(w, START_NS + 100 * SEC);
+	assert_int_equal(initiations(w, 1), 1);
+	assert_int_equal(initiations(w, 0), 1);
+	world_destroy(w);
+}
+
+/* Packets of the session before are taken until its own end; then its memory goes. */
+static void test_previous_session_until_its_end(void **state)
+{
+	struct world *w = world_create();
+	struct datagram late[2];
+
+	(void)state;
+	connect(w);
+	live_to(w, START_NS + 119 * SEC);
+	for (unsigned i = 0; i < 2; i++) {
+		send_packet(w, 0);
+		late[i] = w->wire[0];
+		w->sent = 0;
+	}
+	live_to(w, START_NS + 121 * SEC);
+	send_packet(w, 0);
+	pump(w);
+	assert_int_equal(initiations(w, 0), 2);
+	w->last_serial[1] = 0;
+	live_to(w, START_NS + 180 * SEC - 1);
+	assert_true(node_receive(w->nodes[1], late[0].data, late[0].len, &late[0].path));
+	live_to(w, START_NS + 180 * SEC);
+	assert_false(node_receive(w->nodes[1], late[1].data, late[1].len, &late[1].path));
+	live_to(w, START_NS + 200 * SEC);
+	assert_int_equal(w->nodes[1]->counts.retired, 1);
+	assert_int_equal(wg_index_count(w->nodes[1]->indices), 1);
+	world_destroy(w);
+}
+
 /* The old response arrives after the next initiation went out: its index is gone. */
 static void test_late_response_finds_nothing(void **state)
 {
@@ -916,6 +963,41 @@ static void test_source_limit_spares_responses(void **state)
 	world_destroy(w);
 }
 
+/* All that its source may send is used up by others: the response that we asked for passes. */
+static void test_response_passes_exhausted_source(void **state)
+{
+	struct world *w = world_create();
+	struct node *node = w->nodes[1];
+	const uint64_t *verdicts = wg_device_verdicts(node->device);
+	struct datagram initiation, response;
+
+	(void)state;
+	node->under_load = true;
+	send_packet(w, 0);
+	pump(w); /* node 0 has a cookie now */
+	run(w, 6 * SEC);
+	initiation = w->wire[0];
+	pump(w);
+	assert_int_equal(w->got[1], 1);
+	run(w, 6 * SEC);
+	pump(w);
+	atomic_store(&current(w, 1)->send_counter, WG_REKEY_AFTER_MESSAGES);
+	wg_peer_hint_rekey(w->peers[1], w->now);
+	node_drain(node);
+	assert_int_equal(initiations(w, 1), 1);
+	deliver_one(w);
+	response = w->wire[1];
+	assert_int_equal(wg_message_type_of(response.data, response.len), WG_MSG_RESPONSE);
+	for (unsigned i = 0; i < 20; i++)
+		node_receive(node, initiation.data, initiation.len, &initiation.path);
+	assert_int_equal(verdicts[WG_RATE_LIMITED], 15);
+	assert_true(deliver_one(w));
+	assert_int_equal(verdicts[WG_RATE_LIMITED], 15);
+	pump(w);
+	assert_true(current(w, 1)->initiator);
+	world_destroy(w);
+}
+
 /* --- Roaming --- */
 
 static void test_roaming(void **state)
@@ -1032,6 +1114,44 @@ static void test_without_identity(void **state)
 	send_packet(w, 0);
 	pump(w);
 	assert_int_equal(w->got[1], 2);
+	world_destroy(w);
+}
+
+/* Two interfaces share the table of indices: what belongs to one means nothing to the other. */
+static void test_index_of_another_interface(void **state)
+{
+	struct world *w = world_create();
+	struct node *node = w->nodes[0];
+	struct wg_device *twin = wg_device_create(&node->env, node->indices, node->ids);
+	const struct datagram *d;
+	uint32_t index;
+
+	(void)state;
+	assert_non_null(twin);
+	wg_device_set_private_key(twin, w->private_keys[0], w->now);
+	send_packet(w, 0);
+	deliver_one(w);
+	d = &w->wire[w->delivered];
+	assert_int_equal(wg_device_receive(twin, d->data, d->len, &d->path, false, w->now),
+		WG_UNKNOWN_INDEX);
+	pump(w);
+	assert_int_equal(w->got[1], 1);
+
+	/* The same for a confirmation. */
+	run(w, 6 * SEC);
+	w->delivered = w->sent = 0;
+	atomic_store(&current(w, 1)->send_counter, WG_REKEY_AFTER_MESSAGES);
+	wg_peer_hint_rekey(w->peers[1], w->now);
+	node_drain(w->nodes[1]);
+	deliver_one(w);
+	index = node->sessions->session->local_index;
+	assert_true(node->sessions->session != current(w, 0));
+	wg_device_hint_confirm(twin, index, w->now);
+	node_drain(node);
+	assert_true(node->sessions->session != current(w, 0));
+	pump(w);
+	assert_int_equal(current(w, 0)->local_index, index);
+	wg_device_free(twin);
 	world_destroy(w);
 }
 
@@ -1229,6 +1349,60 @@ static void test_removal_reports_all_before(void **state)
 	world_destroy(w);
 }
 
+/* More actions than a block of the queue holds: all come out, in order. */
+static void test_many_actions_in_order(void **state)
+{
+	struct world *w = world_create();
+	struct wg_device *device = w->nodes[0]->device;
+	struct ip_prefix prefix = {.addr = {.family = IP_V4}, .bits = 32};
+	uint32_t pushed = 0, popped = 0;
+
+	(void)state;
+	for (unsigned round = 0; round < 40; round++) {
+		struct wg_action action;
+		uint32_t leave = round % 4 == 3 ? 0 : 700;
+
+		for (unsigned i = 0; i < 900; i++) {
+			store_be32(prefix.addr.bytes, pushed++);
+			assert_int_equal(wg_peer_add_allowed_ip(w->peers[0], &prefix), 0);
+		}
+		while (pushed - popped > leave) {
+			assert_true(wg_device_next_action(device, &action));
+			assert_int_equal(action.kind, WG_ACT_PREFIX_SET);
+			assert_int_equal(load_be32(action.prefix.addr.bytes), popped++);
+		}
+	}
+	assert_quiet(w->nodes[0]);
+	world_destroy(w);
+}
+
+/* So that a thousand peers due at once do not keep control from all else. */
+static void test_tick_is_bounded(void **state)
+{
+	struct world *w = world_create();
+	struct wg_device *device = w->nodes[0]->device;
+	uint8_t key[WG_KEY_BYTES] = {0};
+
+	(void)state;
+	for (unsigned i = 0; i < 3 * LIMIT_TICK_PEERS; i++) {
+		struct wg_peer *peer;
+
+		store_le32(key, i + 2);
+		peer = add_peer(w->nodes[0], key);
+		wg_peer_set_persistent_keepalive(peer, 25, w->now);
+		wg_peer_set_endpoint(peer, &w->endpoints[1]);
+	}
+	w->cut = true;
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_true(wg_device_deadline(device) <= w->now.mono_ns);
+		wg_device_tick(device, w->now);
+		node_drain(w->nodes[0]);
+		assert_int_equal(initiations(w, 0), i * LIMIT_TICK_PEERS);
+	}
+	assert_true(wg_device_deadline(device) > w->now.mono_ns);
+	world_destroy(w);
+}
+
 static void test_peer_list_and_ids(void **state)
 {
 	struct world *w = world_create();
@@ -1274,6 +1448,8 @@ int main(void)
 		cmocka_unit_test(test_keepalive_confirms_when_nothing_is_staged),
 		cmocka_unit_test(test_responder_initiates_after_lost_response),
 		cmocka_unit_test(test_simultaneous_initiations),
+		cmocka_unit_test(test_confirmation_ends_own_attempts),
+		cmocka_unit_test(test_previous_session_until_its_end),
 		cmocka_unit_test(test_late_response_finds_nothing),
 		cmocka_unit_test(test_retries_with_jitter_then_gives_up),
 		cmocka_unit_test(test_packet_renews_attempts),
@@ -1295,10 +1471,12 @@ int main(void)
 		cmocka_unit_test(test_cookie_under_load),
 		cmocka_unit_test(test_cookie_reply_does_not_roam),
 		cmocka_unit_test(test_source_limit_spares_responses),
+		cmocka_unit_test(test_response_passes_exhausted_source),
 		cmocka_unit_test(test_roaming),
 		cmocka_unit_test(test_lengths_and_forgeries),
 		cmocka_unit_test(test_no_key_and_unknown_peer),
 		cmocka_unit_test(test_without_identity),
+		cmocka_unit_test(test_index_of_another_interface),
 		cmocka_unit_test(test_labels_increase_when_wall_clock_steps_back),
 		cmocka_unit_test(test_same_values_change_nothing),
 		cmocka_unit_test(test_private_key_change),
@@ -1306,6 +1484,8 @@ int main(void)
 		cmocka_unit_test(test_low_order_public_key),
 		cmocka_unit_test(test_allowed_ip_moves),
 		cmocka_unit_test(test_removal_reports_all_before),
+		cmocka_unit_test(test_many_actions_in_order),
+		cmocka_unit_test(test_tick_is_bounded),
 		cmocka_unit_test(test_peer_list_and_ids),
 	};
 
