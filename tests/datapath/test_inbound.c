@@ -512,10 +512,10 @@ static void recipients_in_turn(void **state)
 		bool addr = rig_random() % 2, port = rig_random() % 2;
 		make_inner(id, 4, 60, &inner);
 		far->our_addr[2] ^= addr;
-		far->our_port ^= port << 8;
+		far->our_port = (uint16_t)(far->our_port ^ port << 8);
 		far_seal(far, 0, inner.bytes, inner.len, 0, &frame);
 		far->our_addr[2] ^= addr;
-		far->our_port ^= port << 8;
+		far->our_port = (uint16_t)(far->our_port ^ port << 8);
 		mbufs[i] = mbuf_from(&frame);
 		*(addr || port ? &others : &ours) += 1;
 	}
