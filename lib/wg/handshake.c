@@ -28,13 +28,12 @@ static bool sent_lately(const struct wg_peer *peer, uint64_t now_ns)
 
 void handshake_begin(struct wg_peer *peer, struct wg_time now)
 {
-	peer->timers.attempts = 0;
-	if (!sent_lately(peer, now.mono_ns)) {
+	if (peer->timers.retry_ns == 0) {
+		peer->timers.attempts = 0;
 		handshake_retry(peer, now);
-	} else if (peer->timers.retry_ns == 0) {
-		/* Nobody may ask again when the time has come: remember it. */
-		peer->timers.retry_ns = peer->last_handshake_sent_ns + WG_REKEY_TIMEOUT_NS;
-		peer_reschedule(peer);
+	} else if (peer->timers.attempts > 1) {
+		/* Its time is the timer's still: packets shall not undo the jitter. */
+		peer->timers.attempts = 1;
 	}
 }
 
@@ -47,6 +46,7 @@ void handshake_retry(struct wg_peer *peer, struct wg_time now)
 
 	peer->timers.retry_ns = 0;
 	if (sent_lately(peer, now.mono_ns)) {
+		/* Nobody may ask again when the time has come: remember it. */
 		peer->timers.retry_ns = peer->last_handshake_sent_ns + WG_REKEY_TIMEOUT_NS;
 		peer_reschedule(peer);
 		return;

@@ -76,6 +76,10 @@ void peer_identity_changed(struct wg_peer *peer)
 	peer->static_derived = false;
 	peer->timers.erase_ns = 0;
 	peer->last_handshake_sent_ns = 0;
+	/* A handshake that was under way begins again, at once. */
+	peer->timers.attempts = 0;
+	if (peer->timers.retry_ns != 0)
+		peer->timers.retry_ns = peer->device->now_ns;
 	peer_reschedule(peer);
 }
 

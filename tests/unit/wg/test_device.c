@@ -517,6 +517,30 @@ static void test_retries_with_jitter_then_gives_up(void **state)
 	world_destroy(w);
 }
 
+/* Traffic does not undo the jitter: two ends with traffic would meet for ever. */
+static void test_retries_keep_jitter_under_traffic(void **state)
+{
+	struct world *w = world_create();
+	uint64_t last = START_NS;
+	unsigned sent = 1, distinct = 0;
+
+	(void)state;
+	w->cut = true;
+	for (unsigned i = 0; i < 10000; i++) {
+		send_packet(w, 0);
+		if (initiations(w, 0) > sent) {
+			sent++;
+			assert_in_range(w->now.mono_ns - last, 5 * SEC, 5343 * NS_PER_MS);
+			distinct += w->now.mono_ns - last > 5 * SEC + 20 * NS_PER_MS;
+			last = w->now.mono_ns;
+		}
+		run(w, 10 * NS_PER_MS);
+	}
+	assert_in_range(sent, 18, 20);
+	assert_true(distinct > 10);
+	world_destroy(w);
+}
+
 /* A packet in the middle gives the handshake all its attempts again. */
 static void test_packet_renews_attempts(void **state)
 {
@@ -1229,6 +1253,7 @@ static void test_private_key_change(void **state)
 	wg_device_set_private_key(w->nodes[0]->device, w->private_keys[0], w->now);
 	node_drain(w->nodes[0]);
 	send_packet(w, 0);
+	run(w, 0);
 	pump(w);
 	assert_int_equal(w->got[1], 2);
 	world_destroy(w);
@@ -1452,6 +1477,7 @@ int main(void)
 		cmocka_unit_test(test_previous_session_until_its_end),
 		cmocka_unit_test(test_late_response_finds_nothing),
 		cmocka_unit_test(test_retries_with_jitter_then_gives_up),
+		cmocka_unit_test(test_retries_keep_jitter_under_traffic),
 		cmocka_unit_test(test_packet_renews_attempts),
 		cmocka_unit_test(test_one_initiation_per_rekey_timeout),
 		cmocka_unit_test(test_passive_keepalive),
