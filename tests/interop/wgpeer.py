@@ -375,16 +375,17 @@ def udp(source, destination, payload=b"", sport=4000, dport=5000, **fields):
 
 
 class Inner:
-    """A UDP packet as read from a decrypted one: addresses, traffic class, payload, length, rest."""
+    """A decrypted packet: addresses, protocol, traffic class, TTL, length, UDP payload, padding."""
 
     def __init__(self, packet):
         if packet[0] >> 4 == 4:
-            header, self.tos, self.ttl = (packet[0] & 15) * 4, packet[1], packet[8]
+            header, self.tos = (packet[0] & 15) * 4, packet[1]
+            self.ttl, self.protocol = packet[8], packet[9]
             self.length, = struct.unpack_from(">H", packet, 2)
             self.source, self.destination = (str(ipaddress.ip_address(packet[at:at + 4]))
                                              for at in (12, 16))
         else:
-            header, self.ttl = 40, packet[7]
+            header, self.protocol, self.ttl = 40, packet[6], packet[7]
             self.tos = struct.unpack_from(">I", packet)[0] >> 20 & 255
             self.length = 40 + struct.unpack_from(">H", packet, 4)[0]
             self.source, self.destination = (str(ipaddress.ip_address(packet[at:at + 16]))
@@ -494,7 +495,7 @@ class Peer:
         self.static, self.psk = static or Key(), psk
         self.sockets, self.passed = [], []
         self.sock = self.open(address, port)
-        self.session = None
+        self.sessions = []
         self.last_stamp = 0
 
     def open(self, address, port=0):
@@ -509,6 +510,17 @@ class Peer:
     @property
     def port(self):
         return self.sock.getsockname()[1]
+
+    @property
+    def session(self):
+        """The newest session. The one before it is kept: data may still arrive under its keys."""
+        return self.sessions[-1] if self.sessions else None
+
+    @session.setter
+    def session(self, session):
+        if session in self.sessions:
+            self.sessions.remove(session)
+        self.sessions = [*self.sessions[-1:], session]
 
     def send(self, message, sock=None, to=None, tos=None):
         sock = sock or self.sock
@@ -582,10 +594,13 @@ class Peer:
         return self.session
 
     def data(self, timeout=2.0, session=None):
-        """The next data message of our session: (datagram, counter, plaintext), or None."""
-        session = session or self.session
-        datagram = self.expect(DATA, timeout, lambda d: d.data[4:8] == struct.pack("<I", session.index))
-        return datagram and (datagram, *session.open(datagram.data))
+        """
+        The next data message of our sessions, or of the one given: (datagram, counter, plaintext), or
+        None.
+        """
+        sessions = {struct.pack("<I", s.index): s for s in ([session] if session else self.sessions)}
+        datagram = self.expect(DATA, timeout, lambda d: d.data[4:8] in sessions)
+        return datagram and (datagram, *sessions[datagram.data[4:8]].open(datagram.data))
 
 
 # --- A flood, as a program of its own: wgpeer.py flood HEX-MESSAGE ADDRESS PORT SOURCES BURST PAUSE ---
