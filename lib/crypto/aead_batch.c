@@ -16,18 +16,20 @@ static const struct {
 	[AEAD_BACKEND_AUTO] = {"auto", NULL},
 	[AEAD_BACKEND_SODIUM] = {"sodium", &aead_batch_sodium},
 	[AEAD_BACKEND_IPSEC_MB] = {"ipsec-mb", &aead_batch_ipsec_mb},
+	[AEAD_BACKEND_AVX512] = {"avx512", &aead_batch_avx512},
 };
 
-/* Fastest first; the last one works everywhere. */
-static const enum aead_backend preference[] = {
-	AEAD_BACKEND_IPSEC_MB,
-	AEAD_BACKEND_SODIUM,
+/* What AUTO tries: fastest first, and the last one works everywhere. */
+static const struct aead_batch_ops *const preference[] = {
+	&aead_batch_auto,
+	&aead_batch_ipsec_mb,
+	&aead_batch_sodium,
 };
 
 static struct aead_batch *create_best(void)
 {
 	for (size_t i = 0; i < sizeof(preference) / sizeof(preference[0]); i++) {
-		struct aead_batch *batch = backends[preference[i]].ops->create();
+		struct aead_batch *batch = preference[i]->create();
 
 		if (batch != NULL || errno != ENOTSUP)
 			return batch;

@@ -25,6 +25,7 @@ enum aead_backend {
 	AEAD_BACKEND_AUTO,	/* the best for this CPU */
 	AEAD_BACKEND_SODIUM,	/* one packet after the other; the oracle of the tests */
 	AEAD_BACKEND_IPSEC_MB,	/* Intel IPsec-MB */
+	AEAD_BACKEND_AVX512,	/* our own across packets, AVX-512 IFMA */
 	AEAD_BACKEND_COUNT
 };
 
@@ -34,7 +35,7 @@ struct aead_batch;
 struct aead_batch *aead_batch_create(enum aead_backend backend);
 void aead_batch_destroy(struct aead_batch *batch);
 
-/* "auto", "sodium", "ipsec-mb"; and back: -EINVAL when the name is unknown. */
+/* "auto", "sodium", "ipsec-mb", "avx512"; and back: -EINVAL when the name is unknown. */
 const char *aead_backend_name(enum aead_backend backend);
 int aead_backend_from_name(const char *name);
 /* What AEAD_BACKEND_AUTO became; never AUTO. */

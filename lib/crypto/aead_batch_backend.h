@@ -24,5 +24,8 @@ struct aead_batch {
 
 extern const struct aead_batch_ops aead_batch_sodium;
 extern const struct aead_batch_ops aead_batch_ipsec_mb;
+extern const struct aead_batch_ops aead_batch_avx512;
+/* AVX-512 and IPsec-MB, by fill: what AUTO is where both work. */
+extern const struct aead_batch_ops aead_batch_auto;
 
 #endif

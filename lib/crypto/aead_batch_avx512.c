@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The cross-packet backend, with AVX-512 IFMA. A lane of ChaCha20 is a block of any packet of the
+ * burst: first come the blocks that give the one-time keys, then those of the texts, so that only
+ * the last pass of a burst has idle lanes. Poly1305 takes packets of about one length together.
+ *
+ * Secrets stay in registers, on the stack and in the scratch area of the context. The latter two
+ * and the registers are wiped before each return.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <immintrin.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crypto/aead.h"
+#include "crypto/aead_batch_backend.h"
+#include "crypto/chacha20_avx512.h"
+#include "crypto/poly1305_avx512.h"
+#include "crypto/wipe.h"
+
+#define SETS		   2 /* of lanes in one pass */
+#define LANES		   (SETS * CHACHA20_LANES)
+#define RUN		   8 /* lanes are planned so many at once: some are written beyond the end */
+#define ONE_TIME_KEY_BYTES 32
+
+/* A pass of the block function: what each lane computes and what its key stream is for. */
+struct pass {
+	const uint8_t *key[LANES + RUN];
+	uint64_t counter[LANES + RUN];
+	uint32_t block[LANES + RUN];
+	uintptr_t
+		text[LANES + RUN]; /* where the key stream goes, but of lanes with one-time keys */
+	unsigned lanes;		   /* in use */
+	unsigned keys;		   /* the first of them, for one-time keys of packets ... */
+	unsigned first_packet;	   /* ... from this one on */
+	uint32_t partial;	   /* bit mask: lanes with less than a block of text */
+	uint8_t bytes[LANES];	   /* of text, in those */
+};
+
+struct context {
+	struct aead_batch batch;
+	struct pass pass;
+	uint8_t tags[AEAD_BATCH_MAX + 1][AEAD_TAG_BYTES]; /* when opening; the last is a dummy's */
+
+	/* Secret during a call, zero between calls. */
+	__m512i states[LANES]; /* vectors of words, then one of each lane's key stream */
+	uint8_t one_time_keys[AEAD_BATCH_MAX + 1][ONE_TIME_KEY_BYTES]; /* the last stays zero */
+};
+
+/* What is planned next: the one-time key of packet 'key', then 'block' of packet 'packet'. */
+struct walk {
+	const struct aead_op *ops;
+	unsigned n;
+	unsigned key;
+	unsigned packet;
+	uint32_t block;
+};
+
+static bool supported(void)
+{
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+	       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("avx512ifma") && __builtin_cpu_supports("avx512vbmi2") &&
+	       __builtin_cpu_supports("bmi2");
+}
+
+static struct aead_batch *create(void)
+{
+	struct context *ctx;
+
+	if (!supported()) {
+		errno = ENOTSUP;
+		return NULL;
+	}
+	ctx = aligned_alloc(_Alignof(struct context), sizeof(*ctx));
+	if (ctx == NULL)
+		return NULL;
+	memset(ctx, 0, sizeof(*ctx));
+	ctx->batch.ops = &aead_batch_avx512;
+	return &ctx->batch;
+}
+
+static void destroy(struct aead_batch *batch)
+{
+	free(batch);
+}
+
+/* ---- ChaCha20 ---- */
+
+/* Lanes for consecutive blocks of one packet. */
+static inline void plan_run(
+	struct pass *pass, unsigned lane, unsigned count, const struct aead_op *op, uint32_t block)
+{
+	for (unsigned end = lane + count; lane < end; lane += RUN, block += RUN) {
+		for (unsigned i = 0; i < RUN; i++) {
+			pass->key[lane + i] = op->key;
+			pass->counter[lane + i] = op->counter;
+			pass->block[lane + i] = 1 + block + i;
+			pass->text[lane + i] =
+				(uintptr_t)op->data + (uintptr_t)(block + i) * CHACHA20_BLOCK_BYTES;
+		}
+	}
+}
+
+/* Plans a pass; false when there is nothing left to do. */
+static bool plan(struct pass *pass, struct walk *walk)
+{
+	unsigned lane = 0;
+
+	pass->first_packet = walk->key;
+	for (; walk->key < walk->n && lane < LANES; walk->key++, lane++) {
+		pass->key[lane] = walk->ops[walk->key].key;
+		pass->counter[lane] = walk->ops[walk->key].counter;
+		pass->block[lane] = 0;
+	}
+	pass->keys = lane;
+	pass->partial = 0;
+	for (; walk->packet < walk->n && lane < LANES; walk->packet++, walk->block = 0) {
+		const struct aead_op *op = &walk->ops[walk->packet];
+		uint32_t whole = op->len / CHACHA20_BLOCK_BYTES;
+		uint32_t rest = op->len % CHACHA20_BLOCK_BYTES;
+		uint32_t left = whole + (rest != 0) - walk->block;
+		unsigned count = left < LANES - lane ? left : LANES - lane;
+
+		plan_run(pass, lane, count, op, walk->block);
+		lane += count;
+		walk->block += count;
+		if (count < left)
+			break;
+		if (rest != 0) {
+			pass->partial |= UINT32_C(1) << (lane - 1);
+			pass->bytes[lane - 1] = (uint8_t)rest;
+		}
+	}
+	pass->lanes = lane;
+	return lane > 0;
+}
+
+static void run_block_function(struct context *ctx)
+{
+	struct pass *pass = &ctx->pass;
+	unsigned sets = (pass->lanes + CHACHA20_LANES - 1) / CHACHA20_LANES;
+
+	/* Idle lanes compute something that nobody takes. */
+	for (unsigned lane = pass->lanes; lane < sets * CHACHA20_LANES; lane++)
+		pass->key[lane] = pass->key[0];
+	for (unsigned s = 0; s < sets; s++) {
+		unsigned first = s * CHACHA20_LANES;
+
+		chacha20_load(ctx->states + first, pass->key + first, pass->counter + first,
+			pass->block + first);
+	}
+	if (sets == 1)
+		chacha20_avx512_x16(ctx->states, ctx->states);
+	else
+		chacha20_avx512_x32(ctx->states, ctx->states);
+}
+
+static inline void xor_whole(uintptr_t text, __m512i key_stream)
+{
+	__m512i *data = (__m512i *)text;
+
+	_mm512_storeu_si512(data, _mm512_xor_si512(key_stream, _mm512_loadu_si512(data)));
+}
+
+static inline void xor_part(uintptr_t text, __m512i key_stream, uint8_t bytes)
+{
+	__mmask64 mask = _bzhi_u64(UINT64_MAX, bytes);
+	__m512i data = _mm512_maskz_loadu_epi8(mask, (void *)text);
+
+	_mm512_mask_storeu_epi8((void *)text, mask, _mm512_xor_si512(key_stream, data));
+}
+
+/* The key stream of text lanes that stands in the states goes onto the text. */
+static void xor_lanes(struct context *ctx, unsigned from, unsigned to)
+{
+	const struct pass *pass = &ctx->pass;
+	const __m512i *key_stream = ctx->states;
+
+	for (unsigned lane = from; lane < to; lane++) {
+		if (pass->partial >> lane & 1)
+			xor_part(pass->text[lane], key_stream[lane], pass->bytes[lane]);
+		else
+			xor_whole(pass->text[lane], key_stream[lane]);
+	}
+}
+
+/* A set of lanes all of which have a whole block of text. */
+static void xor_set(struct context *ctx, unsigned set)
+{
+	const uintptr_t *text = ctx->pass.text + set * CHACHA20_LANES;
+	__m512i key_stream[CHACHA20_WORDS];
+
+	chacha20_transpose(key_stream, ctx->states + set * CHACHA20_LANES);
+#pragma GCC unroll 16
+	for (unsigned i = 0; i < CHACHA20_LANES; i++)
+		xor_whole(text[i], key_stream[i]);
+}
+
+static bool all_whole(const struct pass *pass, unsigned first)
+{
+	return pass->keys <= first && pass->lanes >= first + CHACHA20_LANES &&
+	       (pass->partial >> first & 0xffff) == 0;
+}
+
+/* Puts the states into the order of blocks, and takes the one-time keys. */
+static void take_keys(struct context *ctx, unsigned set)
+{
+	const struct pass *pass = &ctx->pass;
+	unsigned first = set * CHACHA20_LANES;
+
+	chacha20_transpose(ctx->states + first, ctx->states + first);
+	for (unsigned lane = first; lane < pass->keys && lane < first + CHACHA20_LANES; lane++)
+		memcpy(ctx->one_time_keys[pass->first_packet + lane], &ctx->states[lane],
+			ONE_TIME_KEY_BYTES);
+}
+
+static void run(struct context *ctx)
+{
+	const struct pass *pass = &ctx->pass;
+
+	run_block_function(ctx);
+	for (unsigned set = 0, first = 0; first < pass->lanes; set++, first += CHACHA20_LANES) {
+		unsigned end = first + CHACHA20_LANES;
+
+		if (all_whole(pass, first)) {
+			xor_set(ctx, set);
+			continue;
+		}
+		take_keys(ctx, set);
+		xor_lanes(ctx, pass->keys > first ? pass->keys : first,
+			pass->lanes < end ? pass->lanes : end);
+	}
+}
+
+/* As run(), but the key stream of text lanes stays in the states. */
+static void run_held(struct context *ctx)
+{
+	run_block_function(ctx);
+	for (unsigned set = 0; set * CHACHA20_LANES < ctx->pass.lanes; set++)
+		take_keys(ctx, set);
+}
+
+/* ---- Poly1305 ---- */
+
+#define LENGTH_CLASSES 64
+
+/* Like the length, but with few values: exact enough to put like to like. */
+static unsigned length_class(uint32_t len)
+{
+	unsigned rows = len / POLY1305_ROW_BYTES;
+
+	return rows < LENGTH_CLASSES ? rows : LENGTH_CLASSES - 1;
+}
+
+/* Packet numbers by length class, the longest first. */
+static void sort_by_length(uint8_t order[AEAD_BATCH_MAX], const struct aead_op *ops, unsigned n)
+{
+	uint8_t begin[LENGTH_CLASSES] = {0};
+	unsigned first = length_class(ops[0].len), same = 0, sum = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		unsigned class = length_class(ops[i].len);
+
+		begin[class]++;
+		same += class == first;
+	}
+	if (same == n) {
+		for (unsigned i = 0; i < n; i++)
+			order[i] = (uint8_t)i;
+		return;
+	}
+	for (unsigned class = LENGTH_CLASSES; class -- > 0;) {
+		unsigned count = begin[class];
+
+		begin[class] = (uint8_t)sum;
+		sum += count;
+	}
+	for (unsigned i = 0; i < n; i++)
+		order[begin[length_class(ops[i].len)]++] = (uint8_t)i;
+}
+
+/* Texts up to here are taken a lane each, when there are enough of them. */
+#define WIDE_BYTES 256
+
+static void compute_tags(struct context *ctx, const struct aead_op *ops, unsigned n, bool sealing)
+{
+	const struct poly1305_message nothing = {ctx->one_time_keys[AEAD_BATCH_MAX], 0,
+		ctx->one_time_keys[AEAD_BATCH_MAX], ctx->tags[AEAD_BATCH_MAX]};
+	uint8_t order[AEAD_BATCH_MAX];
+	unsigned done = 0;
+
+	sort_by_length(order, ops, n);
+	while (done < n) {
+		struct poly1305_message m[16];
+		bool wide = ops[order[done]].len <= WIDE_BYTES && n - done > 2;
+		unsigned most = wide ? 16 : 8, count = n - done < most ? n - done : most;
+
+		for (unsigned i = 0; i < most; i++) {
+			unsigned packet = i < count ? order[done + i] : 0;
+			const struct aead_op *op = &ops[packet];
+
+			m[i] = i < count ? (struct poly1305_message){op->data, op->len,
+						   ctx->one_time_keys[packet],
+						   sealing ? op->data + op->len : ctx->tags[packet]}
+					 : nothing;
+		}
+		if (wide && count > 8)
+			poly1305_wide(m, 2);
+		else if (wide)
+			poly1305_wide(m, 1);
+		else if (count > 4)
+			poly1305_split_tags(m, 4);
+		else if (count > 2)
+			poly1305_split_tags(m, 2);
+		else
+			poly1305_split_tags(m, 1);
+		done += count;
+	}
+}
+
+/* ---- the two directions ---- */
+
+static void wipe_secrets(struct context *ctx, unsigned n)
+{
+	wipe(ctx->states, sizeof(ctx->states));
+	wipe(ctx->one_time_keys, n * sizeof(ctx->one_time_keys[0]));
+}
+
+static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+	struct walk walk = {.ops = ops, .n = n};
+
+	while (plan(&ctx->pass, &walk))
+		run(ctx);
+	compute_tags(ctx, ops, n, true);
+	wipe_secrets(ctx, n);
+}
+
+static uint64_t compare_tags(const struct context *ctx, const struct aead_op *ops, unsigned n)
+{
+	uint64_t authentic = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		__m128i theirs = _mm_loadu_si128((const __m128i *)(ops[i].data + ops[i].len));
+		__m128i ours = _mm_loadu_si128((const __m128i *)ctx->tags[i]);
+		__m128i difference = _mm_xor_si128(theirs, ours);
+		uint64_t same = (uint64_t)_mm_testz_si128(difference, difference);
+
+		authentic |= same << i;
+	}
+	return authentic;
+}
+
+static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+	struct walk walk = {.ops = ops, .n = n};
+	uint64_t authentic;
+
+	/* Tags are of the ciphertext: text in the pass of the last one-time keys has to wait. */
+	while (walk.key < n) {
+		plan(&ctx->pass, &walk);
+		run_held(ctx);
+	}
+	compute_tags(ctx, ops, n, false);
+	authentic = compare_tags(ctx, ops, n);
+	xor_lanes(ctx, ctx->pass.keys, ctx->pass.lanes);
+	while (plan(&ctx->pass, &walk))
+		run(ctx);
+	wipe_secrets(ctx, n);
+	return authentic;
+}
+
+const struct aead_batch_ops aead_batch_avx512 = {
+	.backend = AEAD_BACKEND_AVX512,
+	.create = create,
+	.destroy = destroy,
+	.seal = seal,
+	.open = open,
+};
