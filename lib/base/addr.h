@@ -62,7 +62,8 @@ bool ip_prefix_parse(const char *text, struct ip_prefix *out);
  */
 bool endpoint_parse(const char *text, struct endpoint *out);
 
-/* Write the text form into buf (IP_ADDR_STRLEN, IP_PREFIX_STRLEN, ENDPOINT_STRLEN) and return it. */
+/* Write the text form into buf (IP_ADDR_STRLEN, IP_PREFIX_STRLEN, ENDPOINT_STRLEN) and return it.
+ */
 const char *ip_addr_format(const struct ip_addr *addr, char *buf);
 const char *ip_prefix_format(const struct ip_prefix *prefix, char *buf);
 const char *endpoint_format(const struct endpoint *ep, char *buf);

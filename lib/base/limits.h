@@ -24,7 +24,8 @@
 /* Sources that one interface's limiter remembers: each may pass 20 a second, far above our rate. */
 #define LIMIT_LIMITED_SOURCES 16384
 
-/* Peers whose timers are served in one turn of control: some milliseconds if all begin handshakes. */
+/* Peers whose timers are served in one turn of control: some milliseconds if all begin handshakes.
+ */
 #define LIMIT_TICK_PEERS 64
 
 /* Largest inner packet (bytes): jumbo frames of 9,000 and some room for odd MTUs. */

@@ -16,13 +16,13 @@
 
 /* Writes len + 16 bytes to dst: the ciphertext and its tag. */
 void aead_seal(uint8_t *dst, const void *src, size_t len, const void *ad, size_t ad_len,
-		uint64_t counter, const uint8_t key[AEAD_KEY_BYTES]);
+	uint64_t counter, const uint8_t key[AEAD_KEY_BYTES]);
 
 /*
  * Opens len bytes (ciphertext and tag) into dst (len - 16 bytes). False, and nothing is written
  * to dst, when len < 16 or the tag is wrong.
  */
 __attribute__((warn_unused_result)) bool aead_open(void *dst, const uint8_t *src, size_t len,
-		const void *ad, size_t ad_len, uint64_t counter, const uint8_t key[AEAD_KEY_BYTES]);
+	const void *ad, size_t ad_len, uint64_t counter, const uint8_t key[AEAD_KEY_BYTES]);
 
 #endif

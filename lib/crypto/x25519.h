@@ -15,7 +15,7 @@ void x25519_clamp(uint8_t secret[X25519_BYTES]);
 void x25519_public(uint8_t public_key[X25519_BYTES], const uint8_t secret[X25519_BYTES]);
 
 /* The shared secret; false when it is all zero (a low-order public key), and out is then wiped. */
-__attribute__((warn_unused_result)) bool x25519_shared(uint8_t out[X25519_BYTES], const uint8_t secret[X25519_BYTES],
-		const uint8_t public_key[X25519_BYTES]);
+__attribute__((warn_unused_result)) bool x25519_shared(uint8_t out[X25519_BYTES],
+	const uint8_t secret[X25519_BYTES], const uint8_t public_key[X25519_BYTES]);
 
 #endif

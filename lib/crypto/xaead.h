@@ -14,11 +14,11 @@
 
 /* Writes len + 16 bytes to dst. */
 void xaead_seal(uint8_t *dst, const void *src, size_t len, const void *ad, size_t ad_len,
-		const uint8_t nonce[XAEAD_NONCE_BYTES], const uint8_t key[32]);
+	const uint8_t nonce[XAEAD_NONCE_BYTES], const uint8_t key[32]);
 
 /* Opens len bytes (with tag) into dst (len - 16 bytes); false, dst untouched, when it is forged. */
 __attribute__((warn_unused_result)) bool xaead_open(void *dst, const uint8_t *src, size_t len,
-		const void *ad, size_t ad_len, const uint8_t nonce[XAEAD_NONCE_BYTES],
-		const uint8_t key[32]);
+	const void *ad, size_t ad_len, const uint8_t nonce[XAEAD_NONCE_BYTES],
+	const uint8_t key[32]);
 
 #endif

@@ -6,7 +6,8 @@
 /* All ones when lo <= v <= hi, else 0; for small non-negative numbers. */
 static inline int within(int v, int lo, int hi)
 {
-	return ~((v - lo) >> 31) & ~((hi - v) >> 31);
+	/* The sign bit of either difference: set when v is outside. */
+	return (int)(((uint32_t)((v - lo) | (hi - v)) >> 31) - 1u);
 }
 
 static int base64_digit(int v)

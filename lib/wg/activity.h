@@ -17,8 +17,9 @@
 
 struct wg_activity {
 	/* [workers w, control rw]; times are monotonic, 0 means never or none */
-	alignas(64) _Atomic uint64_t last_sent_ns; /* any authenticated packet, keepalives included */
-	_Atomic uint64_t last_received_ns;	   /* any authenticated packet */
+	alignas(64) _Atomic uint64_t
+		last_sent_ns;		      /* any authenticated packet, keepalives included */
+	_Atomic uint64_t last_received_ns;    /* any authenticated packet */
 	_Atomic uint64_t unanswered_since_ns; /* first data sent since a packet was last received */
 	_Atomic uint64_t owed_since_ns;	      /* first data received since a packet was last sent */
 	_Atomic uint64_t tx_bytes;	      /* sealed bytes as UDP payload, as wg(8) shows them */
@@ -27,7 +28,7 @@ struct wg_activity {
 
 /* n packets of one run were sent at now; data: at least one of them was not a keepalive. */
 static inline void wg_activity_sent(
-		struct wg_activity *activity, uint64_t now_ns, uint64_t bytes, int data)
+	struct wg_activity *activity, uint64_t now_ns, uint64_t bytes, int data)
 {
 	atomic_fetch_add_explicit(&activity->tx_bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&activity->last_sent_ns, now_ns, memory_order_relaxed);
@@ -39,7 +40,7 @@ static inline void wg_activity_sent(
 
 /* The same for packets that were received and authenticated. */
 static inline void wg_activity_received(
-		struct wg_activity *activity, uint64_t now_ns, uint64_t bytes, int data)
+	struct wg_activity *activity, uint64_t now_ns, uint64_t bytes, int data)
 {
 	atomic_fetch_add_explicit(&activity->rx_bytes, bytes, memory_order_relaxed);
 	atomic_store_explicit(&activity->last_received_ns, now_ns, memory_order_relaxed);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Receiver indices: 32 bits, of which the low LIMIT_INDEX_BITS name a slot and the rest are random.
- * The slot itself is drawn at random among the free ones, so nothing of an index can be guessed from
- * outside. The workers find a session by its slot and compare the whole index.
+ * The slot itself is drawn at random among the free ones, so nothing of an index can be guessed
+ * from outside. The workers find a session by its slot and compare the whole index.
  *
  * One table for the whole program, owned by control. Each entry carries an owner pointer: the
  * handshake or session it stands for is looked up by control through it.
@@ -28,7 +28,7 @@ static inline uint32_t wg_index_slot(uint32_t index)
 
 /* Memory grows with use. random(arg, buf, len) fills buf. NULL: out of memory. */
 struct wg_index_table *wg_index_table_create(
-		void (*random)(void *arg, void *buf, size_t len), void *arg);
+	void (*random)(void *arg, void *buf, size_t len), void *arg);
 void wg_index_table_destroy(struct wg_index_table *table);
 
 /*

@@ -19,7 +19,7 @@ struct ratelimiter *ratelimiter_create(uint32_t capacity, const uint8_t secret[1
 void ratelimiter_destroy(struct ratelimiter *limiter);
 
 /* True: this message may pass. Entries idle for a second or more are forgotten as needed. */
-__attribute__((warn_unused_result)) bool ratelimiter_allow(struct ratelimiter *limiter,
-		const struct ip_addr *source, uint64_t now_ns);
+__attribute__((warn_unused_result)) bool ratelimiter_allow(
+	struct ratelimiter *limiter, const struct ip_addr *source, uint64_t now_ns);
 
 #endif

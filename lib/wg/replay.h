@@ -23,7 +23,7 @@ struct replay_window {
 void replay_init(struct replay_window *window);
 
 /* True, and remembered, when the counter is new; false for replayed, too old or >= REJECT_AFTER. */
-__attribute__((warn_unused_result)) bool replay_accept(struct replay_window *window,
-		uint64_t counter);
+__attribute__((warn_unused_result)) bool replay_accept(
+	struct replay_window *window, uint64_t counter);
 
 #endif

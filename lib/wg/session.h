@@ -27,7 +27,8 @@ struct wg_session {
 	uint64_t born_ns;
 	bool initiator;		/* we began this handshake: rekeying is ours */
 	_Atomic bool confirmed; /* [control w, workers r] the peer has proven its keys */
-	_Atomic bool rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
+	_Atomic bool
+		rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
 
 	/* Sealing. send_counter [workers w] by wg_session_reserve() only; the rest const */
 	alignas(WG_CACHE_LINE) uint8_t send_key[WG_KEY_BYTES];
