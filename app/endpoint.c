@@ -22,11 +22,13 @@ static void prepare(struct interface *interface, const struct wg_path *path,
 	const struct mirror_path *way, struct dp_outer *outer)
 {
 	struct endpoint local = {.addr = way->local, .port = interface->socket.port};
+	const struct dp_port *port = &interface->gateway->dp->ports[way->port];
 	uint8_t macs[2 * MIRROR_MAC_BYTES];
 
 	/* On a link-local address the kernel's socket needs the interface, which frames lack. */
 	*outer = (struct dp_outer){
 		.port = way->port,
+		.mtu = way->mtu < port->mtu ? (uint16_t)way->mtu : 0,
 		.via_kernel = way->via_kernel,
 	};
 	memcpy(macs, way->destination, MIRROR_MAC_BYTES);

@@ -44,6 +44,7 @@ static_assert(OUTER_HEADER_MAX <= DP_OUTER_HEADER_ROOM, "outer header fits");
 struct dp_outer {
 	uint8_t header_len; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
 	uint8_t port;	    /* the port it leaves through; its MTU bounds the IP packet */
+	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
 	alignas(8) uint8_t header[DP_OUTER_HEADER_ROOM];

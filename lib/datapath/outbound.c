@@ -482,8 +482,10 @@ static void send(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 		struct rte_mbuf *m = burst->mbufs[i];
 		const struct dp_outer *outer = burst->outers[i];
 		const struct dp_port *port = &worker->dp->ports[outer->port];
-		/* What exceeds the port's MTU the kernel fragments. */
-		if (unlikely(outer->via_kernel || m->data_len - ETHER_HEADER_BYTES > port->mtu)) {
+		unsigned len = m->data_len - ETHER_HEADER_BYTES;
+		/* What exceeds the MTU of the port or of the route the kernel fragments. */
+		if (unlikely(outer->via_kernel || len > port->mtu ||
+			     (outer->mtu != 0 && len > outer->mtu))) {
 			send_by_kernel(worker, burst, i);
 			continue;
 		}

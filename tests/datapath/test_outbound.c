@@ -389,6 +389,18 @@ static void by_the_kernel(void **state)
 	dp_set_port_mtu(rig.dp, 0, 1468);
 	rig_receive(1, &frame);
 	sink_take(0, &sealed);
+
+	/* A route's MTU counts like the port's. */
+	outer = *atomic_load(&dp_find_peer(rig.dp, 3)->outer);
+	outer.mtu = 1467;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 3, &outer), 0);
+	rig_receive(1, &frame);
+	ring_take(tun(rig.far[3].interface), &sealed, &info);
+	assert_int_equal(info.kind, DP_HOST_SOCKET);
+	outer.mtu = 1468;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 3, &outer), 0);
+	rig_receive(1, &frame);
+	sink_take(0, &sealed);
 }
 
 static void rekey_hints(void **state)

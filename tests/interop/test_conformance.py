@@ -801,6 +801,50 @@ def test_too_big_for_the_tunnel(new, host):
     assert lab.wait_for("the full packet", lambda: client.inner().length == MTU)
 
 
+def ip_sniffer(namespace, link):
+    """Every IPv4 packet that arrives on the link, whole or in fragments, as sent."""
+    def make():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+        sock.bind((link, 0x0800))
+        sock.setblocking(False)
+        return sock
+    return wgpeer.in_namespace(namespace, make)
+
+
+def test_path_smaller_than_the_tunnel(new, bench, host):
+    """
+    Where the outer path takes less than the interface's MTU needs, the outer packet goes in fragments,
+    none of them too large for the path, rather than not at all.
+    """
+    client = new(source=WAN4[2])
+    client.connect()
+    client.check(host)
+    gw = bench.topology.gw
+    gw.ip("route", "add", f"{WAN4[2]}/32", "dev", "outer0", "mtu", 1300)
+    try:
+        payload = os.urandom(MTU - 28)
+        sniffer = ip_sniffer(bench.wan, "e0")
+
+        def fragmented():
+            host.send(client, payload)
+            _, _, plaintext = client.data()
+            assert wgpeer.Inner(plaintext).payload == payload
+            lengths = []
+            with contextlib.suppress(BlockingIOError):
+                while packet := sniffer.recv(2048):
+                    if packet[12:20] == wgpeer.packed(OUTER4) + wgpeer.packed(WAN4[2]):
+                        lengths.append(int.from_bytes(packet[2:4], "big"))
+            return lengths and max(lengths) <= 1300 and len(lengths) == 2
+
+        lab.wait_for("fragments", fragmented)
+        sniffer.close()
+        client.check(host)
+    finally:
+        gw.ip("route", "del", f"{WAN4[2]}/32", "dev", "outer0")
+    host.send(client, payload)
+    assert client.inner().payload == payload
+
+
 @pytest.mark.parametrize("six", [False, True], ids=["inner4", "inner6"])
 @OUTER
 def test_ecn_and_dscp(new, bench, six, source):
