@@ -38,9 +38,10 @@
  * Rings between threads, in packets; powers of two. Each is drained at least every few
  * milliseconds, and all of them together hold no more than a small pool has.
  */
-#define LIMIT_CONTROL_RING 2048 /* a second of handshakes at 2,000 a second: then shed load */
-#define LIMIT_HINT_RING	   2048 /* hints; lost ones are raised again */
-#define LIMIT_IN_RING	   2048 /* a 64 KiB read of the host is 45 packets; tens of these */
-#define LIMIT_HOST_RING	   1024
+#define LIMIT_HANDSHAKE_RING 2048 /* a second of handshakes at 2,000 a second: then shed load */
+#define LIMIT_CONTROL_RING   2048 /* packets without a session: eight turns of control */
+#define LIMIT_HINT_RING	     2048 /* hints; lost ones are raised again */
+#define LIMIT_IN_RING	     2048 /* a 64 KiB read of the host is 45 packets; tens of these */
+#define LIMIT_HOST_RING	     1024
 
 #endif

@@ -106,6 +106,17 @@ static inline void dp_to_host(struct dp_worker *worker, unsigned netdev, struct 
 	batch->n = 0;
 }
 
+/* Handshakes have a ring of their own: packets without a session must not crowd them out. */
+static inline void dp_handshakes_to_control(struct dp_worker *worker, struct dp_batch *batch)
+{
+	if (likely(batch->n == 0))
+		return;
+	worker->counters.control_packets += batch->n;
+	dp_pass(worker->dp->handshake_ring, batch->mbufs, batch->n, &worker->drops,
+		DP_DROP_HANDSHAKE_FULL);
+	batch->n = 0;
+}
+
 static inline void dp_to_control(struct dp_worker *worker, struct dp_batch *batch)
 {
 	if (likely(batch->n == 0))

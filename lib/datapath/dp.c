@@ -81,9 +81,10 @@ static struct rte_ring *create_ring(
 
 static int create_rings(struct dp *dp)
 {
+	dp->handshake_ring = create_ring("handshake", 0, sizeof(void *), LIMIT_HANDSHAKE_RING);
 	dp->control_ring = create_ring("control", 0, sizeof(void *), LIMIT_CONTROL_RING);
 	dp->hint_ring = create_ring("hint", 0, sizeof(struct dp_hint), LIMIT_HINT_RING);
-	if (dp->control_ring == NULL || dp->hint_ring == NULL)
+	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
@@ -110,6 +111,7 @@ static int create_rcu(struct dp *dp)
 
 static void destroy_rings(struct dp *dp)
 {
+	rte_ring_free(dp->handshake_ring);
 	rte_ring_free(dp->control_ring);
 	rte_ring_free(dp->hint_ring);
 	for (unsigned i = 0; i < dp->workers; i++)

@@ -109,7 +109,8 @@ struct dp {
 	struct dp_port ports[LIMIT_PORTS];
 
 	/* Rings of mbufs, but for hint_ring: elements of struct dp_hint. [const after create] */
-	struct rte_ring *control_ring;		 /* many producers, control consumes */
+	struct rte_ring *handshake_ring;	 /* many producers, control consumes */
+	struct rte_ring *control_ring;		 /* the same, for all else: inner packets */
 	struct rte_ring *hint_ring;		 /* many producers, control consumes */
 	struct rte_ring *in_ring[LIMIT_WORKERS]; /* many producers, the worker consumes */
 	struct rte_ring *host_ring[DP_NETDEVS];	 /* many producers, host exchange consumes */

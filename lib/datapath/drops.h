@@ -40,7 +40,10 @@ struct rte_mbuf;
 		"interface was removed while the packet waited")                                   \
 	X(DP_DROP_NO_ROOM, "no_room", "packet buffer too small for headers and tag")               \
 	X(DP_DROP_TX_FULL, "tx_full", "transmit queue of the port is full")                        \
-	X(DP_DROP_CONTROL_FULL, "control_full", "ring to the control thread is full")              \
+	X(DP_DROP_HANDSHAKE_FULL, "handshake_full",                                                \
+		"ring of handshake messages to the control thread is full")                        \
+	X(DP_DROP_CONTROL_FULL, "control_full",                                                    \
+		"ring of packets without a session to the control thread is full")                 \
 	X(DP_DROP_HOST_FULL, "host_full", "ring to a host interface is full")                      \
 	X(DP_DROP_WORKER_FULL, "worker_full", "ring to a worker is full")                          \
 	/* Control and host exchange */                                                            \

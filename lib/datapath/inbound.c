@@ -66,7 +66,7 @@ void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 
 /* Where frames go that are no data messages. */
 struct sorted {
-	struct dp_batch control, host, plain, no_room, bad_length, bad_type;
+	struct dp_batch handshakes, host, plain, no_room, bad_length, bad_type;
 };
 
 /* What the frame before was for: most of a burst is for one address and port. */
@@ -86,14 +86,14 @@ static void classify(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 	struct recipient last;
 	struct sorted to;
 	last.family = IP_NONE;
-	to.control.n = to.host.n = to.plain.n = 0;
+	to.handshakes.n = to.host.n = to.plain.n = 0;
 	to.no_room.n = to.bad_length.n = to.bad_type.n = 0;
 	for (unsigned i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
 	for (unsigned i = 0; i < n; i++)
 		classify_frame(worker, port, mbufs[i], &last, in, &to);
 
-	dp_to_control(worker, &to.control);
+	dp_handshakes_to_control(worker, &to.handshakes);
 	dp_to_host(worker, dp_netdev_of_port(port), &to.host);
 	if (unlikely(to.plain.n != 0))
 		dp_outbound(worker, port, to.plain.mbufs, to.plain.n);
@@ -233,7 +233,7 @@ static void classify_message(struct dp_worker *worker, struct rte_mbuf *m,
 		info->interface = interface;
 		info->header_len = outer->payload_offset;
 		dp_set_length(m, outer->payload_offset + outer->payload_len);
-		dp_batch_add(&to->control, m);
+		dp_batch_add(&to->handshakes, m);
 	}
 }
 

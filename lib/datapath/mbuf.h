@@ -22,8 +22,10 @@ enum dp_kind {
 	DP_OUTER, /* Ethernet frame as if from an outer port, whose payload the kernel received;
 		     port is DP_PORT_NONE, scope_id as the kernel told */
 
+	/* To control (handshake_ring) */
+	DP_HANDSHAKE, /* frame with a message of type 1 to 3 for interface at header_len */
+
 	/* To control (control_ring) */
-	DP_HANDSHAKE,	/* frame with a message of type 1 to 3 for interface at header_len */
 	DP_STAGE,	/* IP packet for peer_id of interface, which has no usable session */
 	DP_UNREACHABLE, /* IP packet for which interface has no peer, or the peer no endpoint: the
 			   sender is due an ICMP unreachable */

@@ -527,6 +527,7 @@ void assert_quiet(void)
 		assert_int_equal(rig.sinks[port].n, 0);
 	for (unsigned i = 0; i < DP_NETDEVS; i++)
 		assert_int_equal(rte_ring_count(rig.dp->host_ring[i]), 0);
+	assert_int_equal(rte_ring_count(rig.dp->handshake_ring), 0);
 	assert_int_equal(rte_ring_count(rig.dp->control_ring), 0);
 	assert_int_equal(rte_ring_count(rig.dp->hint_ring), 0);
 	for (unsigned reason = 0; reason < DP_DROP_COUNT; reason++)

@@ -39,7 +39,8 @@ static void remember(struct state *state)
 	state->counters.inbound_cycles = state->counters.aead_cycles = 0;
 	state->ip_id = rig.worker->ip_id;
 	state->hints = rte_ring_count(rig.dp->hint_ring);
-	state->controls = rte_ring_count(rig.dp->control_ring);
+	state->controls =
+		rte_ring_count(rig.dp->control_ring) + rte_ring_count(rig.dp->handshake_ring);
 }
 
 static void assert_unchanged(const struct state *before)

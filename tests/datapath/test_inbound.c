@@ -191,7 +191,7 @@ static void handshakes_to_control(void **state)
 			frame.len += 5; /* trailer */
 			rig_receive(0, &frame);
 			void *m;
-			assert_int_equal(rte_ring_dequeue(rig.dp->control_ring, &m), 0);
+			assert_int_equal(rte_ring_dequeue(rig.dp->handshake_ring, &m), 0);
 			info = *dp_mbuf(m);
 			dp_frame_path(m, &path);
 			packet_from(&out, m);
@@ -208,6 +208,25 @@ static void handshakes_to_control(void **state)
 			assert_memory_equal(path.local.bytes, far->our_addr, 16);
 		}
 	}
+}
+
+static void packets_do_not_crowd_out_handshakes(void **state)
+{
+	uint8_t message[148] = {1};
+	struct packet frame;
+	void *m = NULL;
+	(void)state;
+	far_wrap(&rig.far[1], 0, message, sizeof(message), 0, &frame);
+	ring_fill(rig.dp->control_ring);
+	rig_receive(0, &frame);
+	ring_empty(rig.dp->control_ring);
+	assert_int_equal(rte_ring_dequeue(rig.dp->handshake_ring, &m), 0);
+	rte_pktmbuf_free(m);
+
+	ring_fill(rig.dp->handshake_ring);
+	rig_receive(0, &frame);
+	assert_dropped(DP_DROP_HANDSHAKE_FULL, 1);
+	ring_empty(rig.dp->handshake_ring);
 }
 
 static void other_frames_to_the_host(void **state)
@@ -661,6 +680,7 @@ int main(void)
 		TEST(malformed_text),
 		TEST(every_message_length),
 		TEST(handshakes_to_control),
+		TEST(packets_do_not_crowd_out_handshakes),
 		TEST(other_frames_to_the_host),
 		TEST(unusual_packets_to_the_host),
 		TEST(host_packets_of_two_interfaces),
