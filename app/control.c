@@ -28,13 +28,14 @@
 
 /* Work of one turn: keeps a turn around a millisecond even with handshakes of 0.15 ms each. */
 #define HANDSHAKES_A_TURN 8
+#define PACKETS_A_TURN	  256
 #define HINTS_A_TURN	  256
 #define RESOLVES_A_TURN	  64
 #define RECLAIMS_A_TURN	  1024
 
 /*
- * Under load (whitepaper section 5.3): so many messages wait that the next turns are taken. Decided
- * from the queue, not from a count of handshakes, so that one source cannot force cookies on all.
+ * Under load (whitepaper section 5.3): so many handshake messages wait that the next turns are
+ * taken.
  */
 #define UNDER_LOAD_MESSAGES (4 * HANDSHAKES_A_TURN)
 
@@ -140,103 +141,94 @@ static void set_running(bool running)
 		run_call();
 }
 
-static struct interface *interface_of(const struct gateway *gateway, unsigned id)
-{
-	return id < LIMIT_INTERFACES ? gateway->interfaces[id] : NULL;
-}
+/* --- What the workers send --- */
 
 static void take_handshake(
-	struct interface *interface, struct rte_mbuf *frame, bool under_load, struct wg_time now)
+	struct gateway *gateway, struct rte_mbuf *frame, bool under_load, struct wg_time now)
 {
+	struct interface *interface = gateway->interfaces[dp_mbuf(frame)->interface];
 	unsigned header = dp_mbuf(frame)->header_len;
 	struct wg_path path;
 
-	if (header <= frame->data_len) {
-		dp_frame_path(frame, &path);
-		(void)wg_device_receive(interface->device,
-			rte_pktmbuf_mtod_offset(frame, void *, header), frame->data_len - header,
-			&path, under_load, now);
-	}
+	dp_frame_path(frame, &path);
+	(void)wg_device_receive(interface->device, rte_pktmbuf_mtod_offset(frame, void *, header),
+		frame->data_len - header, &path, under_load, now);
 	rte_pktmbuf_free(frame);
-}
-
-static void take_unsealed(struct interface *interface, struct wg_peer *peer,
-	struct rte_mbuf *packet, struct wg_time now)
-{
-	struct gateway *gateway = interface->gateway;
-	struct rte_mbuf *dropped = wg_peer_stage(peer, packet, now);
-
-	if (dropped)
-		dp_drop(&gateway->drops, &dropped, 1, DP_DROP_STAGE_FULL);
-}
-
-static void take_packet(
-	struct gateway *gateway, struct rte_mbuf *packet, bool under_load, struct wg_time now)
-{
-	const struct dp_mbuf *meta = dp_mbuf(packet);
-	struct interface *interface = interface_of(gateway, meta->interface);
-	struct wg_peer *peer;
-
-	if (!interface) {
-		dp_drop(&gateway->drops, &packet, 1, DP_DROP_INTERFACE_GONE);
-		return;
-	}
-	switch (meta->kind) {
-	case DP_HANDSHAKE:
-		take_handshake(interface, packet, under_load, now);
-		break;
-	case DP_STAGE:
-		peer = meta->peer_id < gateway->peer_ids ? gateway->peers[meta->peer_id] : NULL;
-		if (peer)
-			take_unsealed(interface, peer, packet, now);
-		else
-			dp_drop(&gateway->drops, &packet, 1, DP_DROP_PEER_GONE);
-		break;
-	case DP_UNREACHABLE:
-		icmp_reply_unreachable(gateway, interface, packet, now.mono_ns);
-		break;
-	default:
-		rte_pktmbuf_free(packet);
-		break;
-	}
 	actions_drain(interface);
 }
 
-/* Handshakes cost far more than packets to stage: the budget counts only them. */
-static unsigned take_packets(struct gateway *gateway, struct wg_time now)
+static unsigned take_handshakes(struct gateway *gateway, struct wg_time now)
 {
-	struct rte_ring *ring = gateway->dp->control_ring;
-	unsigned total = 0, handshakes = 0;
-	struct rte_mbuf *packet;
+	struct rte_ring *ring = gateway->dp->handshake_ring;
+	struct rte_mbuf *frame;
+	unsigned n = 0;
 
-	while (handshakes < HANDSHAKES_A_TURN && total < HINTS_A_TURN &&
-		rte_ring_sc_dequeue(ring, (void **)&packet) == 0) {
-		handshakes += dp_mbuf(packet)->kind == DP_HANDSHAKE;
-		take_packet(gateway, packet, rte_ring_count(ring) > UNDER_LOAD_MESSAGES, now);
-		total++;
+	while (n < HANDSHAKES_A_TURN && rte_ring_sc_dequeue(ring, (void **)&frame) == 0) {
+		take_handshake(gateway, frame, rte_ring_count(ring) > UNDER_LOAD_MESSAGES, now);
+		n++;
 	}
-	return total;
+	return n;
 }
 
+/*
+ * The peer is looked up anew: since a worker did, the destination may have moved to another, and
+ * the peer's id too. What is staged for a peer will be sealed for it.
+ */
+static void stage(struct interface *interface, struct rte_mbuf *packet, struct wg_time now)
+{
+	struct dp_drops *drops = &interface->gateway->drops;
+	struct wg_peer *peer;
+
+	if (packet->data_len == 0) {
+		/* A keepalive whose session was used up: the timers will send another. */
+		dp_drop(drops, &packet, 1, DP_DROP_SESSION_GONE);
+		return;
+	}
+	peer = interface_route(interface, rte_pktmbuf_mtod(packet, const uint8_t *));
+	if (!peer) {
+		dp_drop(drops, &packet, 1, DP_DROP_PEER_GONE);
+		return;
+	}
+	packet = wg_peer_stage(peer, packet, now);
+	if (packet)
+		dp_drop(drops, &packet, 1, DP_DROP_STAGE_FULL);
+	actions_drain(interface);
+}
+
+static unsigned take_packets(struct gateway *gateway, struct wg_time now)
+{
+	struct rte_mbuf *packet;
+	unsigned n = 0;
+
+	while (n < PACKETS_A_TURN &&
+		rte_ring_sc_dequeue(gateway->dp->control_ring, (void **)&packet) == 0) {
+		struct interface *interface = gateway->interfaces[dp_mbuf(packet)->interface];
+		if (dp_mbuf(packet)->kind == DP_STAGE)
+			stage(interface, packet, now);
+		else
+			icmp_reply_unreachable(interface, packet, now.mono_ns);
+		n++;
+	}
+	return n;
+}
+
+/* The peer is that of the receiver index, which unlike an id is not soon another's. */
 static void take_hint(struct gateway *gateway, const struct dp_hint *hint, struct wg_time now)
 {
-	struct interface *interface = interface_of(gateway, hint->interface);
-	struct wg_peer *peer =
-		hint->peer_id < gateway->peer_ids ? gateway->peers[hint->peer_id] : NULL;
+	struct wg_peer *peer = wg_index_find(gateway->indices, hint->local_index);
 
-	if (!interface)
+	if (!peer)
 		return;
-	switch (hint->kind) {
+	struct interface *interface = wg_peer_user(peer);
+	switch ((enum dp_hint_kind)hint->kind) {
 	case DP_HINT_CONFIRM:
 		wg_device_hint_confirm(interface->device, hint->local_index, now);
 		break;
 	case DP_HINT_REKEY:
-		if (peer)
-			wg_peer_hint_rekey(peer, now);
+		wg_peer_hint_rekey(peer, now);
 		break;
 	case DP_HINT_ROAM:
-		if (peer)
-			wg_peer_hint_roam(peer, &hint->path);
+		wg_peer_hint_roam(peer, &hint->path);
 		break;
 	}
 	actions_drain(interface);
@@ -303,7 +295,8 @@ void control_run(struct gateway *gateway)
 	set_running(true);
 	while (!(fds[FD_SIGNAL].revents & POLLIN)) {
 		struct wg_time now = gateway_now();
-		unsigned work = take_packets(gateway, now) + take_hints(gateway, now);
+		unsigned work = take_handshakes(gateway, now) + take_packets(gateway, now) +
+				take_hints(gateway, now);
 
 		tick(gateway, now);
 		if (fds[FD_CALL].revents)

@@ -14,7 +14,6 @@
 #include <rte_mbuf.h>
 
 #include "base/units.h"
-#include "datapath/lpm.h"
 #include "gateway.h"
 #include "interface.h"
 #include "log.h"
@@ -96,23 +95,13 @@ static void send_error(const uint8_t *packet, size_t len)
 	}
 }
 
-static bool has_peer(
-	const struct gateway *gateway, const struct interface *interface, const uint8_t *ip)
-{
-	const struct dp_lpm *allowed = gateway->dp->interfaces[interface->id].allowed;
-	uint32_t peer = ip_version(ip) == 4 ? dp_lpm_lookup4(allowed, ip + IPV4_DST)
-					    : dp_lpm_lookup6(allowed, ip + IPV6_DST);
-	return peer != DP_LPM_NONE;
-}
-
-void icmp_reply_unreachable(struct gateway *gateway, struct interface *interface,
-	struct rte_mbuf *packet, uint64_t now_ns)
+void icmp_reply_unreachable(struct interface *interface, struct rte_mbuf *packet, uint64_t now_ns)
 {
 	const uint8_t *ip = rte_pktmbuf_mtod(packet, const uint8_t *);
 	enum dp_drop_reason reason =
-		has_peer(gateway, interface, ip) ? DP_DROP_NO_ENDPOINT : DP_DROP_NO_PEER;
+		interface_route(interface, ip) ? DP_DROP_NO_ENDPOINT : DP_DROP_NO_PEER;
 
 	if (take_token(now_ns))
 		send_error(ip, packet->data_len);
-	dp_drop(&gateway->drops, &packet, 1, reason);
+	dp_drop(&interface->gateway->drops, &packet, 1, reason);
 }

@@ -8,7 +8,6 @@
 
 #include <stdint.h>
 
-struct gateway;
 struct interface;
 struct rte_mbuf;
 
@@ -20,7 +19,6 @@ void icmp_reply_fini(void);
  * Tells the sender of an IP packet (kind DP_UNREACHABLE) that its destination is unreachable, as
  * far as the rate allows, and drops the packet under its reason: no_peer or no_endpoint.
  */
-void icmp_reply_unreachable(struct gateway *gateway, struct interface *interface,
-	struct rte_mbuf *packet, uint64_t now_ns);
+void icmp_reply_unreachable(struct interface *interface, struct rte_mbuf *packet, uint64_t now_ns);
 
 #endif

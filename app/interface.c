@@ -8,12 +8,14 @@
 #include "actions.h"
 #include "base/units.h"
 #include "config_load.h"
+#include "datapath/lpm.h"
 #include "endpoint.h"
 #include "gateway.h"
 #include "host_exchange.h"
 #include "ifconfig.h"
 #include "log.h"
 #include "mirror.h"
+#include "net/headers.h"
 #include "uapi/apply.h"
 #include "uapi_server.h"
 
@@ -104,6 +106,16 @@ static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)
 static void changed(void *arg)
 {
 	actions_drain(arg);
+}
+
+struct wg_peer *interface_route(const struct interface *interface, const uint8_t *ip)
+{
+	const struct gateway *gateway = interface->gateway;
+	const struct dp_lpm *allowed = gateway->dp->interfaces[interface->id].allowed;
+	uint32_t id = ip_version(ip) == 4 ? dp_lpm_lookup4(allowed, ip + IPV4_DST)
+					  : dp_lpm_lookup6(allowed, ip + IPV6_DST);
+
+	return id == DP_LPM_NONE ? NULL : gateway->peers[id];
 }
 
 void interface_send(struct interface *interface, const struct wg_path *path, uint8_t traffic_class,

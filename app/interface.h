@@ -43,6 +43,9 @@ int interface_create(struct gateway *gateway, const char *name, const char *path
 void interface_shutdown(struct interface *interface);
 void interface_free(struct interface *interface);
 
+/* The peer whose allowed IPs cover the destination of a whole IP packet, or NULL. */
+struct wg_peer *interface_route(const struct interface *interface, const uint8_t *ip);
+
 /* Sends a datagram through the kernel's socket along path. Refusals are counted (host_send). */
 void interface_send(struct interface *interface, const struct wg_path *path, uint8_t traffic_class,
 	const void *data, uint16_t len);
