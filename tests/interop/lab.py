@@ -314,7 +314,8 @@ class Site:
     TUNNEL_GW = ("10.9.0.1/24", "fd09::1/64")
     TUNNEL_CLIENT = ("10.9.0.2", "fd09::2")
 
-    def __init__(self, topology, outside="192.0.2.1:51820", options=(), psk=None, extra=""):
+    def __init__(self, topology, outside="192.0.2.1:51820", options=(), psk=None, extra="",
+                 outer=("v_out",), inner=("v_in",)):
         self.topology = topology
         self.private_key, self.public_key = keypair()
         self.client = WireguardGo(topology.wan, "cl")
@@ -330,7 +331,7 @@ PublicKey = {self.client.public_key}
 AllowedIPs = {", ".join(self.TUNNEL_CLIENT)}
 {extra}
 """
-        self.gateway = Gateway(topology.gw, ["v_out"], ["v_in"], config=config, options=options)
+        self.gateway = Gateway(topology.gw, outer, inner, config=config, options=options)
         topology.address_gateway()
         self.configure_client(outside)
 
