@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the host has after each step is told by ip(8); that nothing is left by comparing all that it
+ * lists with what it listed before.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "app/ifconfig.h"
+#include "netns.h"
+#include "table.h"
+
+#define MANY 20000
+
+static uint32_t wg0, wg1, wan0;
+static char before[16384], after[16384];
+
+static void snapshot(char out[16384])
+{
+	output_of(out, 16384,
+		"for d in wg0 wg1 wan0; do ip -o link show $d | grep -o 'mtu [0-9]*\\|UP'; done;"
+		"ip -o addr | sed 's/valid_lft.*//'; ip -4 route show table all; ip -6 route show "
+		"table all;"
+		"ip rule; ip -6 rule; sysctl net.ipv4.conf.all.src_valid_mark");
+}
+
+static void assert_nothing_left(void)
+{
+	snapshot(after);
+	assert_string_equal(before, after);
+}
+
+/* The output of a command holds each of these. */
+static void assert_shows(const char *command, const char *const *expected, unsigned n)
+{
+	char out[4096];
+
+	output_of(out, sizeof(out), "%s", command);
+	for (unsigned i = 0; i < n; i++) {
+		if (!strstr(out, expected[i]))
+			fail_msg("%s: no \"%s\" in:\n%s", command, expected[i], out);
+	}
+}
+
+static void assert_prints(const char *command, const char *expected)
+{
+	char out[4096];
+
+	output_of(out, sizeof(out), "%s", command);
+	assert_string_equal(out, expected);
+}
+
+/* Prefixes from one string, with blanks between. */
+static uint32_t list_of(struct ip_prefix *list, const char *text)
+{
+	char copy[1024], *save = NULL;
+	uint32_t n = 0;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	for (char *at = strtok_r(copy, " ", &save); at; at = strtok_r(NULL, " ", &save))
+		list[n++] = prefix_of(at);
+	return n;
+}
+
+static int apply(struct ifconfig *ifconfig, struct ifconfig_request *request, const char *addresses,
+	const char *routes, char *message)
+{
+	struct ip_prefix address_list[32], route_list[32];
+	int error;
+
+	request->name = request->ifindex == wg0 ? "wg0" : "wg1";
+	request->addresses = address_list;
+	request->address_count = list_of(address_list, addresses);
+	request->routes = route_list;
+	request->route_count = list_of(route_list, routes);
+	message[0] = '\0';
+	error = ifconfig_apply(ifconfig, request, message);
+	if (error != 0)
+		print_message("%s\n", message);
+	assert_true((error != 0) == (message[0] != '\0'));
+	assert_null(strchr(message, '\n'));
+	return error;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	run("ip route flush dev wan0; ip -6 route flush dev wan0; ip addr flush dev wan0;"
+	    "ip addr add 192.0.2.1/24 dev wan0; ip -6 addr add 2001:db8::1/64 dev wan0 nodad;"
+	    "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2");
+	run("ip link set wg0 down; ip link set wg1 down; ip link set wg0 mtu 1420");
+	snapshot(before);
+	return 0;
+}
+
+static void test_plain(void **state)
+{
+	static const char *const addresses[] = {"inet 10.0.0.1/24 ", "inet6 fd00::1/64 "};
+	static const char *const routes[] = {
+		"10.0.0.0/24 proto kernel", "192.168.7.0/24 scope link", "10.20.0.5 scope link"};
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0, .mtu = 1380};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	(void)state;
+	assert_non_null(ifconfig);
+	/* Host bits of allowed IPs do not matter; what the address covers has its route already. */
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24 fd00::1/64",
+				 "192.168.7.9/24 10.0.0.2/32 10.20.0.5/32 fd00::2/128 fd01::/48 "
+				 "192.168.7.0/24",
+				 message),
+		0);
+	assert_shows("ip addr show dev wg0", addresses, 2);
+	assert_shows("ip route show dev wg0", routes, 3);
+	assert_prints("ip route show dev wg0 | wc -l", "3");
+	assert_prints("ip -6 route show dev wg0 | grep -v ^fe80 | cut -d' ' -f1 | sort | xargs",
+		"fd00::/64 fd01::/48");
+	assert_prints("ip -o link show wg0 | grep -o 'mtu [0-9]*'", "mtu 1380");
+	assert_prints("ip -o link show wg0 | grep -o '[<,]UP[,>]' | wc -l", "1");
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 0);
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
+static void test_tables(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {
+		.ifindex = wg0, .table = IFCONFIG_TABLE_NUMBER, .table_number = 1234, .fwmark = 9};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	uint32_t tables[4];
+
+	(void)state;
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "0.0.0.0/0 10.0.0.2/32 fd01::/48",
+				 message),
+		0);
+	assert_prints("ip route show table 1234 | cut -d' ' -f1-3 | xargs",
+		"default dev wg0 10.0.0.2 dev wg0");
+	assert_prints("ip -6 route show table 1234 | cut -d' ' -f1-3", "fd01::/48 dev wg0");
+	assert_prints("ip rule | wc -l", "3");
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 9);
+	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 0);
+	ifconfig_undo(ifconfig, wg0);
+	assert_nothing_left();
+	request.table = IFCONFIG_TABLE_OFF;
+	assert_int_equal(
+		apply(ifconfig, &request, "10.0.0.1/32", "0.0.0.0/0 10.9.0.0/16", message), 0);
+	assert_prints("ip route show dev wg0 table all type unicast", "");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
+static void test_default_route(void **state)
+{
+	static const char *const rules[] = {"not from all fwmark 0xca6c lookup 51820",
+		"from all lookup main suppress_prefixlength 0"};
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0}, second = {.ifindex = wg1};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	uint32_t tables[4];
+
+	(void)state;
+	assert_int_equal(
+		apply(ifconfig, &request, "10.0.0.2/32 fd00::2/128", "0.0.0.0/0 ::/0", message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51820);
+	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 1);
+	assert_int_equal(tables[0], 51820);
+	assert_shows("ip rule", rules, 2);
+	assert_shows("ip -6 rule", rules, 2);
+	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wg0");
+	assert_prints("ip route get 8.8.8.8 mark 51820 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	assert_prints("ip route get 192.0.2.9 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	assert_prints("ip -6 route get 2600::1 | grep -o 'dev [a-z0-9]*'", "dev wg0");
+	assert_prints("ip -6 route get 2600::1 mark 51820 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+	/* A second one finds another table, comes first, and leaves connected networks alone. */
+	assert_int_equal(apply(ifconfig, &second, "10.0.1.2/32", "0.0.0.0/0", message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg1), 51821);
+	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 2);
+	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wg1");
+	assert_prints("ip route get 8.8.8.8 mark 51821 | grep -o 'dev [a-z0-9]*'", "dev wg0");
+	assert_prints("ip route get 192.0.2.9 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	/* The first goes: the setting that it made is still needed. */
+	ifconfig_undo(ifconfig, wg0);
+	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wg1");
+	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
+/* The table that would be used is another's: the next. With FwMark its number is the table. */
+static void test_default_table(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	(void)state;
+	run("ip -6 route add 2001:db8:5::/48 dev wan0 table 51820;"
+	    "ip route add 198.51.100.0/24 dev wan0 table 51821");
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.2/32", "0.0.0.0/0", message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51822);
+	ifconfig_undo(ifconfig, wg0);
+	request.fwmark = 777;
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.2/32", "0.0.0.0/0", message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 777);
+	assert_prints("ip route show table 777 | cut -d' ' -f1-3", "default dev wg0");
+	ifconfig_destroy(ifconfig);
+	run("ip -6 route flush table 51820; ip route flush table 51821");
+	assert_nothing_left();
+}
+
+/* A step fails: the line says which and what would be right, and the steps before it are undone. */
+static void test_failures(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	(void)state;
+	assert_int_equal(
+		apply(ifconfig, &request, "10.0.0.1/24 10.0.0.1/24", "10.5.0.0/16", message),
+		-EEXIST);
+	assert_non_null(strstr(message, "address 10.0.0.1/24"));
+	assert_nothing_left();
+	request.mtu = 20;
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "10.5.0.0/16", message), -EINVAL);
+	assert_non_null(strstr(message, "MTU 20"));
+	assert_nothing_left();
+	request.mtu = 1300;
+	run("ip route add 10.6.0.0/16 dev wan0");
+	snapshot(before);
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24",
+				 "0.0.0.0/0 10.5.0.0/16 10.6.0.0/16 10.7.0.0/16", message),
+		-EEXIST);
+	assert_non_null(strstr(message, "ip route del 10.6.0.0/16"));
+	assert_nothing_left();
+	run("ip -6 route add fd05::/48 dev wan0");
+	snapshot(before);
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "fd05::/48", message), -EEXIST);
+	assert_non_null(strstr(message, "ip -6 route del fd05::/48"));
+	assert_nothing_left();
+	/* No priority is free before the first rule. */
+	run("ip rule add from 9.9.9.9 lookup main priority 1");
+	snapshot(before);
+	assert_int_equal(
+		apply(ifconfig, &request, "10.0.0.1/24", "10.5.0.0/16 ::/0 0.0.0.0/0", message),
+		-ERANGE);
+	assert_nothing_left();
+	run("ip rule del priority 1");
+	request.ifindex = 9999;
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "", message), -ENODEV);
+	assert_int_equal(apply(ifconfig, &request, "", "10.5.0.0/16", message), -ENODEV);
+	ifconfig_destroy(ifconfig);
+}
+
+static void test_following(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	struct ip_prefix list[16];
+	uint32_t n;
+
+	(void)state;
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, 0, message), -ENODEV);
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "10.5.0.0/16", message), 0);
+	n = list_of(list, "10.5.0.0/16 10.6.0.0/16 0.0.0.0/0 10.0.0.7/32");
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), 0);
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), 0);
+	assert_prints("ip route show dev wg0 | cut -d' ' -f1 | xargs",
+		"10.0.0.0/24 10.5.0.0/16 10.6.0.0/16");
+	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wg0");
+	n = list_of(list, "0.0.0.0/0 10.5.0.0/16 10.5.0.0/16 10.0.0.7/32 10.99.0.0/16 10.0.0.0/24");
+	ifconfig_remove_routes(ifconfig, wg0, list, n);
+	assert_prints("ip route show dev wg0 | cut -d' ' -f1 | xargs", "10.0.0.0/24 10.6.0.0/16");
+	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	/* One of the new ones cannot be made: none is. */
+	run("ip route add 10.8.0.0/16 dev wan0");
+	n = list_of(list, "10.7.0.0/16 10.8.0.0/16 10.9.0.0/16");
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), -EEXIST);
+	assert_prints("ip route show dev wg0 | cut -d' ' -f1 | xargs", "10.0.0.0/24 10.6.0.0/16");
+	assert_prints("ip route show dev wan0 10.8.0.0/16 | wc -l", "1");
+	run("ip route del 10.8.0.0/16 dev wan0");
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), 0);
+	/* Somebody takes one away before we do. */
+	run("ip route del 10.9.0.0/16 dev wg0");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
+static void test_many(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ip_prefix *list = calloc(MANY, sizeof(*list));
+	struct ifconfig_request request = {.ifindex = wg0, .name = "wg0", .routes = list};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	struct timespec t0, t1, t2;
+
+	(void)state;
+	assert_non_null(list);
+	for (unsigned i = 0; i < MANY; i++) {
+		list[i] = prefix_of("10.64.0.0/32");
+		list[i].addr.bytes[1] = (uint8_t)(64 + i / 65536);
+		list[i].addr.bytes[2] = (uint8_t)(i / 256);
+		list[i].addr.bytes[3] = (uint8_t)i;
+	}
+	request.route_count = MANY;
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	assert_int_equal(ifconfig_apply(ifconfig, &request, message), 0);
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	assert_prints("ip route show dev wg0 | wc -l", "20000");
+	ifconfig_undo(ifconfig, wg0);
+	clock_gettime(CLOCK_MONOTONIC, &t2);
+	print_message("%u routes: %ld ms to add, %ld ms to list and remove\n", MANY,
+		(t1.tv_sec - t0.tv_sec) * 1000 + (t1.tv_nsec - t0.tv_nsec) / 1000000,
+		(t2.tv_sec - t1.tv_sec) * 1000 + (t2.tv_nsec - t1.tv_nsec) / 1000000);
+	assert_nothing_left();
+	/* The one before the last is taken: all 19,998 before it go again, and it stays. */
+	run("ip route add 10.64.78.30/32 dev wan0");
+	snapshot(before);
+	assert_int_equal(ifconfig_apply(ifconfig, &request, message), -EEXIST);
+	assert_non_null(strstr(message, "10.64.78.30/32"));
+	assert_nothing_left();
+	run("ip route del 10.64.78.30/32 dev wan0");
+	ifconfig_destroy(ifconfig);
+	free(list);
+}
+
+static void settle(struct mirror *mirror, uint64_t *now_ns)
+{
+	struct pollfd fd = {.fd = mirror_fd(mirror), .events = POLLIN};
+
+	for (unsigned turns = 0; turns < 1000; turns++) {
+		uint64_t deadline;
+
+		mirror_process(mirror, *now_ns);
+		deadline = mirror_deadline_ns(mirror);
+		if (poll(&fd, 1, 0) > 0)
+			continue;
+		if (deadline == UINT64_MAX)
+			return;
+		*now_ns = deadline > *now_ns ? deadline : *now_ns;
+	}
+	fail_msg("the mirror does not settle");
+}
+
+/* The mirror knows what is made here. */
+static void test_mirrored(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0}, second = {.ifindex = wg1};
+	struct ip_addr far = addr_of("8.8.8.8");
+	char message[IFCONFIG_MESSAGE_BYTES];
+	struct mirror_callbacks callbacks;
+	uint32_t tables[MIRROR_OWN_TABLES];
+	struct mirror *mirror;
+	struct table table;
+	uint64_t now_ns = 1;
+
+	(void)state;
+	table_init(&table, &callbacks);
+	assert_int_equal(mirror_create(&callbacks, TABLE_NEXTHOPS, &mirror), 0);
+	assert_int_equal(mirror_add_wg(mirror, wg0, 0), 0);
+	assert_int_equal(mirror_add_wg(mirror, wg1, 1), 0);
+	assert_int_equal(mirror_start(mirror), 0);
+	settle(mirror, &now_ns);
+	assert_true(table.forwarding_v4 && table.forwarding_v6);
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.2/32", "0.0.0.0/0 ::/0", message), 0);
+	assert_int_equal(apply(ifconfig, &second, "10.0.1.2/32", "0.0.0.0/0", message), 0);
+	settle(mirror, &now_ns);
+	assert_false(table.forwarding_v4 || table.forwarding_v6);
+	mirror_set_own_tables(
+		mirror, tables, ifconfig_own_tables(ifconfig, tables, MIRROR_OWN_TABLES));
+	/* Nothing is forwarded by a table that is not read yet. */
+	assert_false(table.forwarding_v4 || table.forwarding_v6);
+	settle(mirror, &now_ns);
+	assert_true(table.forwarding_v4 && table.forwarding_v6);
+	assert_int_equal(table_lookup(&table, &far).kind, MIRROR_WG);
+	assert_int_equal(table_lookup(&table, &far).interface, 1);
+	ifconfig_undo(ifconfig, wg1);
+	settle(mirror, &now_ns);
+	assert_true(table.forwarding_v4);
+	assert_int_equal(table_lookup(&table, &far).interface, 0);
+	ifconfig_destroy(ifconfig);
+	settle(mirror, &now_ns);
+	assert_true(table.forwarding_v4 && table.forwarding_v6);
+	assert_int_equal(table_lookup(&table, &far).kind, MIRROR_HOST);
+	mirror_destroy(mirror);
+	table_free(&table);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_plain, setup),
+		cmocka_unit_test_setup(test_tables, setup),
+		cmocka_unit_test_setup(test_default_route, setup),
+		cmocka_unit_test_setup(test_default_table, setup),
+		cmocka_unit_test_setup(test_failures, setup),
+		cmocka_unit_test_setup(test_following, setup),
+		cmocka_unit_test_setup(test_many, setup),
+		cmocka_unit_test_setup(test_mirrored, setup),
+	};
+
+	if (!netns_enter())
+		return NETNS_SKIP;
+	wg0 = netns_make("wg0", false, NULL);
+	wg1 = netns_make("wg1", false, NULL);
+	wan0 = netns_make("wan0", true, "02:00:00:00:00:a0");
+	run("ip link set wg0 addrgenmode none; ip link set wg1 addrgenmode none;"
+	    "ip link set wan0 addrgenmode none");
+	run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 "
+	    "net.ipv6.conf.all.keep_addr_on_down=1");
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
