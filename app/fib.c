@@ -549,6 +549,25 @@ static bool route_way(struct fib *fib, const struct fib_route *from, struct way 
 	return *way != NULL;
 }
 
+/* Deleted and made again while a dump runs: in the place that it has now. */
+static void route_revive(
+	struct fib *fib, struct prefix *prefix, struct route *route, enum fib_order order)
+{
+	struct route **at = &prefix->routes;
+
+	while (*at != route)
+		at = &(*at)->next;
+	*at = route->next;
+	at = &prefix->routes;
+	while (order == FIB_LAST && *at)
+		at = &(*at)->next;
+	route->next = *at;
+	*at = route;
+	route->gone = false;
+	route_count(fib, prefix, route, true);
+	prefix_routes_changed(fib, prefix);
+}
+
 static void route_change(struct fib *fib, struct prefix *prefix, struct route *route,
 	const struct fib_route *from, struct way *way)
 {
@@ -566,12 +585,51 @@ static void route_change(struct fib *fib, struct prefix *prefix, struct route *r
 		way_unuse(fib, old);
 }
 
+/* Puts a new route into its place; NULL: out of memory. */
+static struct route *route_place(struct fib *fib, struct prefix *prefix,
+	const struct fib_route *from, struct way *way, enum fib_order order)
+{
+	struct route *gone = route_find(prefix, from, way);
+	struct route *route = route_replaced(prefix, from, way, order);
+
+	if (route) {
+		route_change(fib, prefix, route, from, way);
+		if (gone) {
+			route_unlink(fib, prefix, gone);
+			route_free(fib, gone);
+		}
+		return route;
+	}
+	if (gone) {
+		route_revive(fib, prefix, gone, order);
+		return gone;
+	}
+	route = route_insert(fib, prefix, from, way, order);
+	prefix_routes_changed(fib, prefix);
+	return route;
+}
+
+/*
+ * A replacement does not name what it replaces. With several routes of the key, or with the new one
+ * there already (a dump was ahead of the event), that cannot be known.
+ */
+static void doubt_replacement(struct fib *fib, const struct prefix *prefix,
+	const struct fib_route *from, const struct route *same)
+{
+	unsigned others = 0;
+
+	for (const struct route *route = prefix->routes; route; route = route->next)
+		others += same_key(route, from) && !route->gone && route != same;
+	if (others > 1 || (others == 1 && same && !same->gone))
+		fib->doubt[dump_of(prefix->prefix.addr.family)] = true;
+}
+
 bool fib_add_route(struct fib *fib, const struct fib_route *from, enum fib_order order)
 {
 	struct prefix *prefix;
 	struct route *route;
 	struct way *way;
-	bool changed = true;
+	bool changed;
 
 	if (table_rank(family_of(fib, from->prefix.addr.family), from->table) < 0)
 		return false;
@@ -583,18 +641,11 @@ bool fib_add_route(struct fib *fib, const struct fib_route *from, enum fib_order
 		return false;
 	}
 	route = route_find(prefix, from, way);
-	if (route && !route->gone) {
-		changed = false;
-	} else if (route) {
-		route->gone = false;
-		route_count(fib, prefix, route, true);
-		prefix_routes_changed(fib, prefix);
-	} else if ((route = route_replaced(prefix, from, way, order))) {
-		route_change(fib, prefix, route, from, way);
-	} else {
-		route = route_insert(fib, prefix, from, way, order);
-		prefix_routes_changed(fib, prefix);
-	}
+	changed = !route || route->gone;
+	if (order == FIB_REPLACE)
+		doubt_replacement(fib, prefix, from, route);
+	if (changed)
+		route = route_place(fib, prefix, from, way, order);
 	if (route)
 		route_stamp(fib, prefix, route);
 	if (way)
@@ -620,8 +671,8 @@ static bool has_leg(const struct way *way, unsigned n, const struct fib_leg *leg
 	return false;
 }
 
-/* Nor does it keep their order. */
-static bool legs_equal(const struct way *way, const struct fib_route *from)
+/* Nor does it keep their order with IPv6: then any order will do. */
+static bool legs_equal(const struct way *way, const struct fib_route *from, bool any_order)
 {
 	unsigned n = !way ? 0 : way->group ? way->leg_count : 1;
 	unsigned expected = from->type == RTN_UNICAST ? from->leg_count : 0;
@@ -629,7 +680,8 @@ static bool legs_equal(const struct way *way, const struct fib_route *from)
 	if (n != expected)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
-		if (!has_leg(way, n, &from->legs[i]))
+		if (any_order ? !has_leg(way, n, &from->legs[i])
+			      : !leg_of_way(way, i, &from->legs[i]))
 			return false;
 	}
 	return true;
@@ -667,11 +719,12 @@ static bool delete_leg(struct fib *fib, struct prefix *prefix, const struct fib_
 	return false;
 }
 
-static struct route *route_to_delete(const struct prefix *prefix, const struct fib_route *from)
+static struct route *route_to_delete(
+	const struct prefix *prefix, const struct fib_route *from, bool any_order)
 {
 	for (struct route *route = prefix->routes; route; route = route->next) {
 		if (same_key(route, from) && !route->gone && route->type == from->type &&
-			route->rest == from->rest && legs_equal(route->way, from))
+			route->rest == from->rest && legs_equal(route->way, from, any_order))
 			return route;
 	}
 	return NULL;
@@ -707,7 +760,9 @@ bool fib_delete_route(struct fib *fib, const struct fib_route *from)
 	prefix = dumping ? prefix_get(fib, &from->prefix) : prefix_find(fib, &from->prefix);
 	if (!prefix)
 		return false;
-	route = route_to_delete(prefix, from);
+	route = route_to_delete(prefix, from, false);
+	if (!route && from->prefix.addr.family == IP_V6)
+		route = route_to_delete(prefix, from, true);
 	if (route && dumping) {
 		route->gone = true;
 		route_count(fib, prefix, route, false);
@@ -747,6 +802,33 @@ static bool key_touched(
 	return false;
 }
 
+/*
+ * A dump names routes of the same key in the kernel's order: each goes behind those named before.
+ * What that changes is told when all are in place, at the end of the dump.
+ */
+static void route_confirm(
+	struct fib *fib, struct prefix *prefix, struct route *route, const struct fib_route *from)
+{
+	enum fib_dump dump = dump_of(prefix->prefix.addr.family);
+	struct route **at = &prefix->routes;
+	unsigned like = 0;
+
+	route->seen = fib->generation[dump];
+	for (const struct route *other = prefix->routes; other; other = other->next)
+		like += same_key(other, from) && !other->gone;
+	if (like < 2)
+		return;
+	/* Where an event put one among them is not known then. */
+	fib->doubt[dump] |= key_touched(prefix, from, fib->generation[dump]);
+	while (*at != route)
+		at = &(*at)->next;
+	*at = route->next;
+	while (*at)
+		at = &(*at)->next;
+	route->next = NULL;
+	*at = route;
+}
+
 bool fib_dump_route(struct fib *fib, const struct fib_route *from)
 {
 	enum fib_dump dump = dump_of(from->prefix.addr.family);
@@ -766,7 +848,7 @@ bool fib_dump_route(struct fib *fib, const struct fib_route *from)
 	}
 	route = route_find(prefix, from, way);
 	if (route && !route->gone) {
-		route->seen = fib->generation[dump];
+		route_confirm(fib, prefix, route, from);
 	} else if (key_touched(prefix, from, fib->generation[dump])) {
 		/* Either this is older than the event, or one more route of that key. */
 		fib->doubt[dump] = true;
@@ -791,6 +873,7 @@ static void clean_prefix(struct fib *fib, struct prefix *prefix, bool sweep)
 	const struct family *family = family_of(fib, prefix->prefix.addr.family);
 	enum fib_dump dump = dump_of(prefix->prefix.addr.family);
 	struct route *old = NULL;
+	bool several = prefix->routes && prefix->routes->next;
 
 	for (struct route *route = prefix->routes, *next; route; route = next) {
 		bool dead = route->gone || table_rank(family, route->table) < 0;
@@ -802,7 +885,8 @@ static void clean_prefix(struct fib *fib, struct prefix *prefix, bool sweep)
 		route->next = old;
 		old = route;
 	}
-	if (old)
+	/* Of several the order may have changed. */
+	if (old || several)
 		prefix_routes_changed(fib, prefix);
 	for (struct route *next; old; old = next) {
 		next = old->next;
@@ -839,11 +923,21 @@ static void clean_neighbours(struct fib *fib, bool sweep)
 	}
 }
 
+bool fib_doubts(struct fib *fib, enum fib_dump dump)
+{
+	bool doubt = fib->doubt[dump] && !fib->running[dump];
+
+	if (doubt)
+		fib->doubt[dump] = false;
+	return doubt;
+}
+
 bool fib_end_dump(struct fib *fib, enum fib_dump dump, bool complete)
 {
 	bool sweep = complete && !fib->doubt[dump];
 
 	fib->running[dump] = false;
+	fib->doubt[dump] = false;
 	if (dump == FIB_DUMP_NEIGHBOURS)
 		clean_neighbours(fib, sweep);
 	else

@@ -98,6 +98,8 @@ bool fib_dump_route(struct fib *fib, const struct fib_route *route);
 void fib_dump_neighbour(struct fib *fib, uint32_t ifindex, const struct ip_addr *addr,
 	const uint8_t mac[MIRROR_MAC_BYTES], bool stale);
 bool fib_end_dump(struct fib *fib, enum fib_dump dump, bool complete);
+/* True once when an event, outside of a dump, left doubts that only a dump can settle. */
+bool fib_doubts(struct fib *fib, enum fib_dump dump);
 
 /* Brings the prefixes of resolved neighbours in line with routes that changed. After a batch. */
 void fib_flush(struct fib *fib);

@@ -675,6 +675,10 @@ static void take_route(struct mirror *mirror, const struct nlmsghdr *nlh)
 	if (nlh->nlmsg_flags & NLM_F_REPLACE)
 		order = FIB_REPLACE;
 	fib_add_route(mirror->fib, &route, order);
+	if (fib_doubts(mirror->fib, FIB_DUMP_ROUTES_V4))
+		want(mirror, 1u << STAGE_ROUTES_V4);
+	if (fib_doubts(mirror->fib, FIB_DUMP_ROUTES_V6))
+		want(mirror, 1u << STAGE_ROUTES_V6);
 }
 
 static void take_neighbour(struct mirror *mirror, const struct nlmsghdr *nlh)

@@ -419,6 +419,33 @@ static void test_overrun(void **state)
 	clear();
 }
 
+/* Events that are older than what was lost are not taken for news while the dump runs. */
+static void test_overrun_with_backlog(void **state)
+{
+	struct subject s, fresh;
+
+	(void)state;
+	base_addresses();
+	begin(&s);
+	assert_int_equal(mirror_set_event_buffer(s.mirror, 1 << 20), 0);
+	run("(for i in $(seq 0 3999); do echo route add 10.$((60 + i / 250)).$((i %% 250)).0/24 "
+	    "dev wg0; "
+	    "done; for i in $(seq 0 3999); do echo route del 10.$((60 + i / 250)).$((i %% "
+	    "250)).0/24; "
+	    "done) | ip -batch -");
+	/* Dumps become due while most of the backlog is still there. */
+	for (unsigned i = 0; i < 40; i++) {
+		now_ns += 20 * MS;
+		mirror_process(s.mirror, now_ns);
+	}
+	settle(&s);
+	begin(&fresh);
+	assert_true(table_same(&s.table, &fresh.table));
+	end(&fresh);
+	end(&s);
+	clear();
+}
+
 /* A dump under way while the kernel changes: no event is undone by what the dump had copied. */
 static void test_dump_race(void **state)
 {
@@ -766,6 +793,7 @@ int main(void)
 		cmocka_unit_test(test_multipath),
 		cmocka_unit_test(test_flap),
 		cmocka_unit_test(test_overrun),
+		cmocka_unit_test(test_overrun_with_backlog),
 		cmocka_unit_test(test_dump_race),
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_resolve),
