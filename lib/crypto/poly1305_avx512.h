@@ -78,21 +78,13 @@ POLY1305_INLINE struct poly1305_fe poly1305_add(struct poly1305_fe a, struct pol
 	return a;
 }
 
-/* acc + a b + c d + e f: low and high 52 bits of the products apart. */
-POLY1305_INLINE __m512i poly1305_sum_low(
-	__m512i a, __m512i b, __m512i c, __m512i d, __m512i e, __m512i f)
+/* In assembly: compilers copy one zero register around, which costs more than making another. */
+POLY1305_INLINE __m512i poly1305_zero(void)
 {
-	__m512i sum = _mm512_madd52lo_epu64(_mm512_setzero_si512(), a, b);
+	__m512i zero;
 
-	return _mm512_madd52lo_epu64(_mm512_madd52lo_epu64(sum, c, d), e, f);
-}
-
-POLY1305_INLINE __m512i poly1305_sum_high(
-	__m512i a, __m512i b, __m512i c, __m512i d, __m512i e, __m512i f)
-{
-	__m512i sum = _mm512_madd52hi_epu64(_mm512_setzero_si512(), a, b);
-
-	return _mm512_madd52hi_epu64(_mm512_madd52hi_epu64(sum, c, d), e, f);
+	__asm__ volatile("vpxord %0, %0, %0" : "=v"(zero));
+	return zero;
 }
 
 /*
@@ -111,12 +103,25 @@ POLY1305_INLINE struct poly1305_fe poly1305_mul(
 	const __m512i a0 = a.limb[0], a1 = a.limb[1], a2 = a.limb[2];
 	const __m512i r0 = x->r.limb[0], r1 = x->r.limb[1], r2 = x->r.limb[2];
 	const __m512i s1 = x->r1_20, s2 = x->r2_20;
-	__m512i low0 = poly1305_sum_low(a2, s1, a1, s2, a0, r0);
-	__m512i low1 = poly1305_sum_low(a2, s2, a1, r0, a0, r1);
-	__m512i low2 = poly1305_sum_low(a2, r0, a1, r1, a0, r2);
-	__m512i high0 = poly1305_sum_high(a2, s1, a1, s2, a0, r0);
-	__m512i high1 = poly1305_sum_high(a2, s2, a1, r0, a0, r1);
-	__m512i high2 = poly1305_sum_high(a2, r0, a1, r1, a0, r2);
+	__m512i high0 = _mm512_madd52hi_epu64(poly1305_zero(), a2, s1);
+	__m512i high1 = _mm512_madd52hi_epu64(poly1305_zero(), a2, s2);
+	__m512i high2 = _mm512_madd52hi_epu64(poly1305_zero(), a2, r0);
+	__m512i low0 = _mm512_madd52lo_epu64(poly1305_zero(), a2, s1);
+	__m512i low1 = _mm512_madd52lo_epu64(poly1305_zero(), a2, s2);
+	__m512i low2 = _mm512_madd52lo_epu64(poly1305_zero(), a2, r0);
+
+	high0 = _mm512_madd52hi_epu64(high0, a1, s2);
+	high1 = _mm512_madd52hi_epu64(high1, a1, r0);
+	high2 = _mm512_madd52hi_epu64(high2, a1, r1);
+	low0 = _mm512_madd52lo_epu64(low0, a1, s2);
+	low1 = _mm512_madd52lo_epu64(low1, a1, r0);
+	low2 = _mm512_madd52lo_epu64(low2, a1, r1);
+	high0 = _mm512_madd52hi_epu64(high0, a0, r0);
+	high1 = _mm512_madd52hi_epu64(high1, a0, r1);
+	high2 = _mm512_madd52hi_epu64(high2, a0, r2);
+	low0 = _mm512_madd52lo_epu64(low0, a0, r0);
+	low1 = _mm512_madd52lo_epu64(low1, a0, r1);
+	low2 = _mm512_madd52lo_epu64(low2, a0, r2);
 	__m512i sum0 = _mm512_madd52lo_epu64(low0, high2, _mm512_set1_epi64(5 << 10));
 	__m512i sum1 = _mm512_add_epi64(low1, _mm512_slli_epi64(high0, 8));
 	__m512i sum2 = _mm512_add_epi64(low2, _mm512_slli_epi64(high1, 8));
@@ -480,6 +485,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 			{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()}};
 	}
 	for (; row < layout.head && row < layout.rows - 1; row++) {
+#pragma GCC unroll 4
 		for (int v = 0; v < pairs; v++) {
 			int64_t at = POLY1305_ROW_BYTES * row;
 
@@ -491,6 +497,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 		}
 	}
 	for (; row < layout.rows - 1; row++) {
+#pragma GCC unroll 4
 		for (int v = 0; v < pairs; v++) {
 			int64_t at = POLY1305_ROW_BYTES * row;
 			const uint8_t *a = m[2 * v].text + at + layout.start[2 * v];
