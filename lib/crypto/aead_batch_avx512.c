@@ -18,12 +18,12 @@
 #include "crypto/aead_batch_backend.h"
 #include "crypto/chacha20_avx512.h"
 #include "crypto/poly1305_avx512.h"
-#include "crypto/wipe.h"
 
 #define SETS		   2 /* of lanes in one pass */
 #define LANES		   (SETS * CHACHA20_LANES)
 #define RUN		   8 /* lanes are planned so many at once: some are written beyond the end */
 #define ONE_TIME_KEY_BYTES 32
+#define STACK_BYTES	   8192 /* the most that a call uses, with reserve; held by a test */
 
 /* A pass of the block function: what each lane computes and what its key stream is for. */
 struct pass {
@@ -46,7 +46,8 @@ struct context {
 
 	/* Secret during a call, zero between calls. */
 	__m512i states[LANES]; /* vectors of words, then one of each lane's key stream */
-	uint8_t one_time_keys[AEAD_BATCH_MAX + 1][ONE_TIME_KEY_BYTES]; /* the last stays zero */
+	_Alignas(64) uint8_t
+		one_time_keys[AEAD_BATCH_MAX + 1][ONE_TIME_KEY_BYTES]; /* the last stays zero */
 };
 
 /* What is planned next: the one-time key of packet 'key', then 'block' of packet 'packet'. */
@@ -285,48 +286,128 @@ static void sort_by_length(uint8_t order[AEAD_BATCH_MAX], const struct aead_op *
 /* Texts up to here are taken a lane each, when there are enough of them. */
 #define WIDE_BYTES 256
 
-static void compute_tags(struct context *ctx, const struct aead_op *ops, unsigned n, bool sealing)
+/* The arrangements of Poly1305, each a function of its own. */
+static __attribute__((noinline)) void tags_wide_16(const struct poly1305_message *m)
+{
+	poly1305_wide(m, 2);
+}
+
+static __attribute__((noinline)) void tags_wide_8(const struct poly1305_message *m)
+{
+	poly1305_wide(m, 1);
+}
+
+static __attribute__((noinline)) void tags_split_8(const struct poly1305_message *m)
+{
+	poly1305_split_tags(m, 4);
+}
+
+static __attribute__((noinline)) void tags_split_4(const struct poly1305_message *m)
+{
+	poly1305_split_tags(m, 2);
+}
+
+static __attribute__((noinline)) void tags_split_2(const struct poly1305_message *m)
+{
+	poly1305_split_tags(m, 1);
+}
+
+struct arrangement {
+	void (*tags)(const struct poly1305_message *m);
+	unsigned packets;
+	size_t stack_bytes; /* where it may spill secrets, with its caller's frame */
+};
+
+static const struct arrangement wide_16 = {tags_wide_16, 16, 5632};
+static const struct arrangement wide_8 = {tags_wide_8, 8, 5632};
+static const struct arrangement split_8 = {tags_split_8, 8, STACK_BYTES};
+static const struct arrangement split_4 = {tags_split_4, 4, 5632};
+static const struct arrangement split_2 = {tags_split_2, 2, 4096};
+
+/* For the packets that are left, of which the longest comes first. */
+static const struct arrangement *arrange(uint32_t longest, unsigned left)
+{
+	if (longest <= WIDE_BYTES && left > 2)
+		return left > 8 ? &wide_16 : &wide_8;
+	return left > 4 ? &split_8 : left > 2 ? &split_4 : &split_2;
+}
+
+/* Returns how much of the stack it used. */
+static size_t compute_tags(struct context *ctx, const struct aead_op *ops, unsigned n, bool sealing)
 {
 	const struct poly1305_message nothing = {ctx->one_time_keys[AEAD_BATCH_MAX], 0,
 		ctx->one_time_keys[AEAD_BATCH_MAX], ctx->tags[AEAD_BATCH_MAX]};
 	uint8_t order[AEAD_BATCH_MAX];
+	size_t stack_bytes = 0;
 	unsigned done = 0;
 
 	sort_by_length(order, ops, n);
 	while (done < n) {
+		const struct arrangement *a = arrange(ops[order[done]].len, n - done);
+		unsigned count = n - done < a->packets ? n - done : a->packets;
 		struct poly1305_message m[16];
-		bool wide = ops[order[done]].len <= WIDE_BYTES && n - done > 2;
-		unsigned most = wide ? 16 : 8, count = n - done < most ? n - done : most;
 
-		for (unsigned i = 0; i < most; i++) {
-			unsigned packet = i < count ? order[done + i] : 0;
+		for (unsigned i = 0; i < count; i++) {
+			unsigned packet = order[done + i];
 			const struct aead_op *op = &ops[packet];
 
-			m[i] = i < count ? (struct poly1305_message){op->data, op->len,
-						   ctx->one_time_keys[packet],
-						   sealing ? op->data + op->len : ctx->tags[packet]}
-					 : nothing;
+			m[i].text = op->data;
+			m[i].len = op->len;
+			m[i].key = ctx->one_time_keys[packet];
+			m[i].tag = sealing ? op->data + op->len : ctx->tags[packet];
 		}
-		if (wide && count > 8)
-			poly1305_wide(m, 2);
-		else if (wide)
-			poly1305_wide(m, 1);
-		else if (count > 4)
-			poly1305_split_tags(m, 4);
-		else if (count > 2)
-			poly1305_split_tags(m, 2);
-		else
-			poly1305_split_tags(m, 1);
+		for (unsigned i = count; i < 16; i++)
+			m[i] = nothing;
+		a->tags(m);
 		done += count;
+		stack_bytes = a->stack_bytes > stack_bytes ? a->stack_bytes : stack_bytes;
 	}
+	return stack_bytes;
 }
 
 /* ---- the two directions ---- */
 
-static void wipe_secrets(struct context *ctx, unsigned n)
+/* wipe() of whole cache lines, without a call for a few of them. */
+static inline void wipe_lines(void *lines, size_t bytes)
 {
-	wipe(ctx->states, sizeof(ctx->states));
-	wipe(ctx->one_time_keys, n * sizeof(ctx->one_time_keys[0]));
+	for (size_t i = 0; i < bytes; i += 64)
+		_mm512_store_si512((uint8_t *)lines + i, _mm512_setzero_si512());
+	__asm__ volatile("" : : "r"(lines) : "memory");
+}
+
+/* What compilers spilled there: one-time keys and their powers. */
+static __attribute__((noinline)) void wipe_stack(size_t bytes)
+{
+	_Alignas(64) uint8_t area[STACK_BYTES];
+
+	wipe_lines(area + STACK_BYTES - bytes, bytes);
+}
+
+static void wipe_registers(void)
+{
+	__asm__ volatile("vzeroall\n\t"
+			 "vpxord %%zmm16, %%zmm16, %%zmm16\n\tvmovdqa64 %%zmm16, %%zmm17\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm18\n\tvmovdqa64 %%zmm16, %%zmm19\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm20\n\tvmovdqa64 %%zmm16, %%zmm21\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm22\n\tvmovdqa64 %%zmm16, %%zmm23\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm24\n\tvmovdqa64 %%zmm16, %%zmm25\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm26\n\tvmovdqa64 %%zmm16, %%zmm27\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm28\n\tvmovdqa64 %%zmm16, %%zmm29\n\t"
+			 "vmovdqa64 %%zmm16, %%zmm30\n\tvmovdqa64 %%zmm16, %%zmm31"
+			 :
+			 :
+			 : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+			 "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16",
+			 "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24",
+			 "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31");
+}
+
+static void wipe_secrets(struct context *ctx, unsigned n, size_t stack_bytes)
+{
+	wipe_lines(ctx->states, sizeof(ctx->states));
+	wipe_lines(ctx->one_time_keys, (n + 1) / 2 * 2 * ONE_TIME_KEY_BYTES);
+	wipe_stack(stack_bytes);
+	wipe_registers();
 }
 
 static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
@@ -336,8 +417,7 @@ static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n
 
 	while (plan(&ctx->pass, &walk))
 		run(ctx);
-	compute_tags(ctx, ops, n, true);
-	wipe_secrets(ctx, n);
+	wipe_secrets(ctx, n, compute_tags(ctx, ops, n, true));
 }
 
 static uint64_t compare_tags(const struct context *ctx, const struct aead_op *ops, unsigned n)
@@ -360,18 +440,19 @@ static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsign
 	struct context *ctx = (struct context *)batch;
 	struct walk walk = {.ops = ops, .n = n};
 	uint64_t authentic;
+	size_t stack_bytes;
 
 	/* Tags are of the ciphertext: text in the pass of the last one-time keys has to wait. */
 	while (walk.key < n) {
 		plan(&ctx->pass, &walk);
 		run_held(ctx);
 	}
-	compute_tags(ctx, ops, n, false);
+	stack_bytes = compute_tags(ctx, ops, n, false);
 	authentic = compare_tags(ctx, ops, n);
 	xor_lanes(ctx, ctx->pass.keys, ctx->pass.lanes);
 	while (plan(&ctx->pass, &walk))
 		run(ctx);
-	wipe_secrets(ctx, n);
+	wipe_secrets(ctx, n, stack_bytes);
 	return authentic;
 }
 

@@ -434,7 +434,6 @@ POLY1305_INLINE struct poly1305_factor poly1305_last_factor(
 struct poly1305_pair {
 	__m512i which; /* 2v, 2v + 1, ... */
 	__m512i first; /* block number in the rows where a lane's message begins */
-	struct poly1305_factor factor;
 	struct poly1305_fe h;
 };
 
@@ -465,6 +464,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 	const __m512i lengths = _mm512_setr_epi64(
 		m[0].len, m[1].len, m[2].len, m[3].len, m[4].len, m[5].len, m[6].len, m[7].len);
 	struct poly1305_layout layout = {0};
+	struct poly1305_factor factors[4]; /* r^4 */
 	struct poly1305_pair pair[4];
 	struct poly1305_fe tags = powers.r[0];
 	int64_t row = 0;
@@ -476,7 +476,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 		pair[v].which = _mm512_add_epi64(
 			_mm512_set1_epi64(2 * v), _mm512_setr_epi64(0, 1, 0, 1, 0, 1, 0, 1));
 		r4 = poly1305_spread(&powers.r[3], pair[v].which);
-		pair[v].factor = poly1305_factor(r4);
+		factors[v] = poly1305_factor(r4);
 		pair[v].first = _mm512_permutexvar_epi64(
 			pair[v].which, _mm512_srai_epi64(_mm512_sub_epi64(_mm512_setzero_si512(),
 								 _mm512_loadu_si512(layout.start)),
@@ -493,7 +493,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 				poly1305_load_part(&m[2 * v], at + layout.start[2 * v]),
 				poly1305_load_part(&m[2 * v + 1], at + layout.start[2 * v + 1]),
 				_mm512_setzero_si512(), poly1305_pair_bit(&pair[v], row),
-				&pair[v].factor);
+				&factors[v]);
 		}
 	}
 	for (; row < layout.rows - 1; row++) {
@@ -504,7 +504,7 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 			const uint8_t *b = m[2 * v + 1].text + at + layout.start[2 * v + 1];
 
 			poly1305_pair_step(&pair[v], _mm512_loadu_si512(a), _mm512_loadu_si512(b),
-				_mm512_setzero_si512(), POLY1305_BIT, &pair[v].factor);
+				_mm512_setzero_si512(), POLY1305_BIT, &factors[v]);
 		}
 	}
 	for (int v = 0; v < pairs; v++) {

@@ -14,9 +14,11 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <stdio.h>
+#include <sodium.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/bytes.h"
 #include "crypto/aead.h"
 #include "crypto/aead_batch.h"
 #include "crypto/random.h"
@@ -442,6 +444,101 @@ static void test_keys_stay_inside(void **state)
 	munmap(map, 3 * page);
 }
 
+/*
+ * The stack below the caller, as the last call left it. Only optimized code is looked at: the
+ * promise is about what is shipped, and sanitizers spread frames.
+ */
+#if defined(__OPTIMIZE__) && !defined(__SANITIZE_ADDRESS__)
+#define STACK_BYTES 16384
+
+static uint8_t stack[STACK_BYTES];
+
+static __attribute__((noinline)) void clear_stack(void)
+{
+	uint8_t area[STACK_BYTES];
+
+	memset(area, 0, sizeof(area));
+	__asm__ volatile("" : : "m"(area));
+}
+
+static __attribute__((noinline)) void copy_stack(void)
+{
+	uint8_t area[STACK_BYTES];
+
+	__asm__ volatile("" : "=m"(area)); /* whatever is there */
+	memcpy(stack, area, sizeof(area));
+}
+
+static void assert_not_on_stack(uint64_t what)
+{
+	assert_null(memmem(stack, sizeof(stack), &what, sizeof(what)));
+}
+
+/* In rows, and as words of 16 lanes. */
+static void assert_no_session_key(const uint8_t key[AEAD_KEY_BYTES])
+{
+	for (unsigned i = 0; i < AEAD_KEY_BYTES; i += 8)
+		assert_not_on_stack(load_le64(key + i));
+	for (unsigned i = 0; i < AEAD_KEY_BYTES; i += 4)
+		assert_not_on_stack(load_le32(key + i) * UINT64_C(0x100000001));
+}
+
+/* s, and r clamped, as it comes and in limbs of 44 bits. */
+static void assert_no_one_time_key(const struct aead_op *op)
+{
+	uint8_t one_time_key[32], nonce[12] = {0};
+	uint64_t low, high;
+
+	store_le64(nonce + 4, op->counter);
+	crypto_stream_chacha20_ietf(one_time_key, sizeof(one_time_key), nonce, op->key);
+	low = load_le64(one_time_key) & 0x0ffffffc0fffffff;
+	high = load_le64(one_time_key + 8) & 0x0ffffffc0ffffffc;
+	assert_not_on_stack(load_le64(one_time_key));
+	assert_not_on_stack(load_le64(one_time_key + 16));
+	assert_not_on_stack(load_le64(one_time_key + 24));
+	assert_not_on_stack(low);
+	assert_not_on_stack(low & 0xfffffffffff);
+	assert_not_on_stack((low >> 44 | high << 20) & 0xfffffffffff);
+	assert_not_on_stack(high >> 24);
+}
+
+static void assert_no_secret(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		assert_no_session_key(ops[i].key);
+		assert_no_one_time_key(&ops[i]);
+	}
+}
+
+static void test_no_secret_left_on_stack(void **state)
+{
+	struct seeded seeded = seeded_start("no_secret_left_on_stack");
+
+	(void)state;
+	need_backend();
+	if (backend != AEAD_BACKEND_AVX512)
+		skip(); /* other people's code */
+	for (unsigned round = 0; round < 90; round++) {
+		unsigned n = 1 + (unsigned)seeded_below(&seeded, round % 2 ? 8 : AEAD_BATCH_MAX);
+		uint32_t limit = (uint32_t[]){64, 300, 1500}[round % 3];
+
+		new_keys(&seeded);
+		for (unsigned i = 0; i < n; i++) {
+			prepare(&seeded, i, (uint32_t)seeded_below(&seeded, limit), keys[0]);
+			load_text(i);
+		}
+		clear_stack();
+		aead_batch_seal(batch, ops, n);
+		copy_stack();
+		assert_no_secret(n);
+		clear_stack();
+		assert_true(aead_batch_open(batch, ops, n) == all(n));
+		copy_stack();
+		assert_no_secret(n);
+	}
+}
+#endif
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -494,6 +591,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_rfc8439_keystream),
 		cmocka_unit_test(test_stays_inside),
 		cmocka_unit_test(test_keys_stay_inside),
+#ifdef STACK_BYTES
+		cmocka_unit_test(test_no_secret_left_on_stack),
+#endif
 	};
 	int named = argc == 2 ? aead_backend_from_name(argv[1]) : -EINVAL;
 
