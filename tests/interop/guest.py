@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+A Linux kernel in qemu with its own WireGuard, and nothing else of a system: a stock Debian kernel
+(unpacked by `scripts/setup --full`) with an initramfs made here. Commands are given to a shell in it
+over a serial line.
+
+The guest's NIC is vhost-user: shared memory with a DPDK net_vhost port. The port is the socket's
+server and has to be there first. No KVM is needed; booting takes some seconds.
+"""
+import glob
+import gzip
+import os
+import re
+import shlex
+import shutil
+import socket
+import stat
+
+import lab
+
+KERNEL = os.environ.get("DPDK_WG_KERNEL", os.path.join(lab.ROOT, "build-kernel"))
+MODULES = ("virtio_pci", "virtio_net", "wireguard")
+TOOLS = ("wg", "ip")
+
+INIT = """#!/bin/busybox sh
+/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin
+/bin/busybox --install -s /bin
+export PATH=/sbin:/bin WG_COLOR_MODE=never
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev
+while read -r module; do insmod "/modules/$module" || echo "insmod $module: failed"; done < /modules/order
+echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad
+# The shell prefers the applet of busybox, which knows less.
+ip() { /sbin/ip "$@"; }
+ip link set lo up
+stty raw -echo < /dev/ttyS1
+exec < /dev/ttyS1 > /dev/ttyS1 2>&1
+echo "=up 0"
+while read -r command; do eval "$command" 2>&1; echo "=done $?"; done
+poweroff -f
+"""
+
+
+def missing():
+    """What is not on this machine, or None."""
+    for program in ("qemu-system-x86_64", "busybox", *TOOLS):
+        if not shutil.which(program):
+            return program
+    if not os.path.exists(os.path.join(KERNEL, "complete")):
+        return KERNEL
+    if re.search(r"=> /", lab.run("ldd", shutil.which("busybox"), check=False).stdout):
+        return "a static busybox"
+    return None
+
+
+class Initramfs:
+    """An archive of the kind that the kernel unpacks (newc cpio), made file by file."""
+
+    def __init__(self):
+        self.parts, self.names = [], set()
+
+    def _entry(self, name, mode, data=b""):
+        header = "070701" + "".join(f"{field:08x}" for field in (
+            len(self.names), mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(name) + 1, 0))
+        head = header.encode() + name.encode() + b"\0"
+        self.parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
+        self.names.add(name)
+
+    def add(self, name, data, mode=0o755):
+        """A file, and the directories that lead to it."""
+        name = name.lstrip("/")
+        if name in self.names:
+            return
+        parents = name.split("/")[:-1]
+        for depth in range(1, len(parents) + 1):
+            directory = "/".join(parents[:depth])
+            if directory not in self.names:
+                self._entry(directory, stat.S_IFDIR | 0o755)
+        self._entry(name, stat.S_IFREG | mode, data)
+
+    def add_program(self, program, path):
+        """A program of this machine with its libraries."""
+        real = os.path.realpath(shutil.which(program))
+        self.add(path, read(real))
+        for library in re.findall(r"(/\S+) \(0x", lab.run("ldd", real, check=False).stdout):
+            self.add(library, read(library))
+
+    def bytes(self):
+        self._entry("TRAILER!!!", 0)
+        return gzip.compress(b"".join(self.parts), compresslevel=1)
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def module_order(names):
+    """The files of these kernel modules and of what they need, needed ones first."""
+    files = {os.path.basename(path)[:-3].replace("-", "_"): path for path in
+             glob.glob(os.path.join(KERNEL, "lib/modules/*/kernel/**/*.ko"), recursive=True)}
+    order = []
+
+    def visit(name):
+        path = files.get(name.replace("-", "_"))
+        if path is None or path in order:
+            return  # built in
+        needs = re.search(rb"\0depends=([^\0]*)\0", read(path))
+        for need in (needs.group(1).decode().split(",") if needs else []):
+            if need:
+                visit(need)
+        order.append(path)
+
+    for name in names:
+        visit(name)
+    return order
+
+
+def initramfs():
+    archive = Initramfs()
+    archive.add("init", INIT.encode())
+    archive.add("bin/busybox", read(os.path.realpath(shutil.which("busybox"))))
+    for tool in TOOLS:
+        archive.add_program(tool, f"sbin/{tool}")
+    order = module_order(MODULES)
+    for path in order:
+        archive.add(f"modules/{os.path.basename(path)}", read(path), 0o644)
+    archive.add("modules/order", "".join(f"{os.path.basename(p)}\n" for p in order).encode())
+    return archive.bytes()
+
+
+class Guest:
+    """A running guest; it is ended with the lab. eth0 is joined to the vhost-user socket."""
+
+    def __init__(self, in_lab, vhost_socket):
+        self.lab = in_lab
+        image = os.path.join(in_lab.dir, "initramfs")
+        console = os.path.join(in_lab.dir, "console.sock")
+        with open(image, "wb") as file:
+            file.write(initramfs())
+        kernel = glob.glob(os.path.join(KERNEL, "boot/vmlinuz-*"))[0]
+        # vectors=0: qemu's interrupt descriptors for vhost do not work without KVM.
+        self.process = in_lab.namespace("qemu").start(
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
+            "-no-reboot", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", 1, "-m", 256,
+            "-object", "memory-backend-memfd,id=ram,size=256M,share=on",
+            "-numa", "node,memdev=ram", "-kernel", kernel, "-initrd", image,
+            "-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=1",
+            "-serial", "stdio", "-serial", f"unix:{console},server=on,wait=off",
+            "-chardev", f"socket,id=nic,path={vhost_socket}",
+            "-netdev", "vhost-user,id=net,chardev=nic",
+            "-device", "virtio-net-pci,netdev=net,romfile=,vectors=0", log="guest.log")
+        lab.wait_for("qemu's console", lambda: self.alive() and os.path.exists(console))
+        self.console = socket.socket(socket.AF_UNIX)
+        self.console.connect(console)
+        self.pending = b""
+        self.answer("=up ", timeout=120)
+
+    def alive(self):
+        if self.process.poll() is not None:
+            raise lab.LabError(f"qemu ended with {self.process.returncode}: {self.log()}")
+        return True
+
+    def log(self):
+        with open(self.process.log, encoding="utf-8", errors="replace") as file:
+            return file.read()[-2000:]
+
+    def answer(self, mark, timeout):
+        """Reads up to the line that begins with mark; returns the text before and its number."""
+        self.console.settimeout(timeout)
+        pattern = re.compile(rb"(?:^|\n)" + mark.encode() + rb"(\d+)\r?\n")
+        while not (found := pattern.search(self.pending)):
+            try:
+                got = self.console.recv(65536)
+            except socket.timeout:
+                got = b""
+            if not got:
+                raise lab.LabError(f"the guest does not answer: {self.pending!r} {self.log()}")
+            self.pending += got
+        text = self.pending[:found.start()].decode(errors="replace").replace("\r", "")
+        self.pending = self.pending[found.end():]
+        return text.strip(), int(found.group(1))
+
+    def run(self, command, check=True, timeout=60):
+        """Runs a line of shell in the guest and returns what it prints."""
+        assert "\n" not in command
+        self.console.sendall(command.encode() + b"\n")
+        text, status = self.answer("=done ", timeout)
+        if check and status != 0:
+            raise lab.LabError(f"guest: {command}: exit {status}: {text}")
+        return text
+
+    def write(self, path, text):
+        self.run(f"printf %s {shlex.quote(text)} > {path}")
+
+    def ping(self, address, count=3, interval=0.1, deadline=10):
+        text = self.run(f"ping -c {count} -i {interval} -w {deadline} -q {address}", check=False)
+        return f" {count} packets received" in text
