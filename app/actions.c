@@ -153,6 +153,8 @@ static void act(struct interface *interface, const struct wg_action *action)
 		break;
 	case WG_ACT_SESSION_PUBLISH:
 		dp_publish_session(dp, action->session);
+		if (!action->session->initiator)
+			dp_peer_set_next_session(dp, wg_peer_id(peer), action->session);
 		break;
 	case WG_ACT_SESSION_CURRENT:
 		set_current_session(interface, peer, action->session);

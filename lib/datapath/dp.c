@@ -248,6 +248,9 @@ int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn r
 	/* Not if it was never published, or its slot serves another by now. */
 	if (atomic_load_explicit(slot, memory_order_relaxed) == session)
 		atomic_store_explicit(slot, NULL, memory_order_release);
+	struct dp_peer *peer = dp_find_peer(dp, session->peer_id);
+	if (peer != NULL && atomic_load_explicit(&peer->next, memory_order_relaxed) == session)
+		atomic_store_explicit(&peer->next, NULL, memory_order_release);
 	retire(dp, released, arg, session);
 	return 0;
 }
@@ -277,7 +280,15 @@ void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session)
 {
 	struct dp_peer *peer = dp_find_peer(dp, id);
 	assert(peer != NULL);
-	atomic_store_explicit(&peer->current, session, memory_order_release);
+	if (atomic_exchange_explicit(&peer->current, session, memory_order_acq_rel) != session)
+		atomic_store_explicit(&peer->next, NULL, memory_order_release);
+}
+
+void dp_peer_set_next_session(struct dp *dp, uint32_t id, struct wg_session *session)
+{
+	struct dp_peer *peer = dp_find_peer(dp, id);
+	assert(peer != NULL);
+	atomic_store_explicit(&peer->next, session, memory_order_release);
 }
 
 int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)

@@ -52,10 +52,12 @@ struct dp_outer {
 
 /* A peer as workers see it. One cache line. */
 struct dp_peer {
-	alignas(64) uint32_t id;		/* [const after publish] */
-	uint8_t interface;			/* [const after publish] */
-	struct wg_activity *activity;		/* [const after publish], the stamps [workers w] */
-	_Atomic(struct wg_session *) current;	/* [control w, workers r] */
+	alignas(64) uint32_t id;	      /* [const after publish] */
+	uint8_t interface;		      /* [const after publish] */
+	struct wg_activity *activity;	      /* [const after publish], the stamps [workers w] */
+	_Atomic(struct wg_session *) current; /* [control w, workers r] */
+	/* [control w, workers r] Takes current's place for sealing once it is proven. */
+	_Atomic(struct wg_session *) next;
 	_Atomic(const struct dp_outer *) outer; /* [control w, workers r] NULL: no endpoint */
 };
 
@@ -172,6 +174,12 @@ int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn r
 int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
 /* The published peer, or NULL. */
 struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id);
+/*
+ * A session that it seals with from the first packet that is authenticated with it, without waiting
+ * for control: a peer that lost the current session could not read the answer to that packet. NULL:
+ * none. Another current session, or retiring it, ends this.
+ */
+void dp_peer_set_next_session(struct dp *dp, uint32_t id, struct wg_session *session);
 /* The session it seals with, NULL: none. */
 void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session);
 /* Copies outer; NULL: the endpoint is not known. 0 or -ENOMEM. */

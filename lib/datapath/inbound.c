@@ -461,8 +461,10 @@ static void account_run(
 	worker->counters.inbound_bytes += bytes;
 	worker->counters.inbound_packets += end - begin;
 
-	if (unlikely(!atomic_load_explicit(&session->confirmed, memory_order_relaxed)))
+	if (unlikely(!atomic_load_explicit(&session->confirmed, memory_order_relaxed))) {
+		atomic_store_explicit(&session->proven, true, memory_order_relaxed);
 		hint_confirm(worker, in, last);
+	}
 	if (unlikely(!is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
 		    in->frames[last], in->header_len[last])))
 		hint_roam(worker, in, last);

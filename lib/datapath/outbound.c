@@ -275,6 +275,19 @@ static inline void set_kind(
 	};
 }
 
+/*
+ * A new session that its initiator has proven is used ahead of control's word. Without a current
+ * one packets are being staged: then control's word makes sure that none overtakes them.
+ */
+static inline struct wg_session *session_of(const struct dp_peer *peer)
+{
+	struct wg_session *current = atomic_load_explicit(&peer->current, memory_order_acquire);
+	struct wg_session *next = atomic_load_explicit(&peer->next, memory_order_acquire);
+	if (likely(next == NULL) || current == NULL)
+		return current;
+	return atomic_load_explicit(&next->proven, memory_order_relaxed) ? next : current;
+}
+
 static void load_sessions(struct dp_tunnel_burst *burst)
 {
 	for (unsigned i = 0; i < burst->n; i++) {
@@ -284,7 +297,7 @@ static void load_sessions(struct dp_tunnel_burst *burst)
 			burst->outers[i] = NULL;
 			continue;
 		}
-		burst->sessions[i] = atomic_load_explicit(&peer->current, memory_order_acquire);
+		burst->sessions[i] = session_of(peer);
 		burst->outers[i] = atomic_load_explicit(&peer->outer, memory_order_acquire);
 		if (i > 0 && peer == burst->peers[i - 1])
 			continue;

@@ -280,6 +280,7 @@ static struct wg_session *derive_session(
 	session->born_ns = now_ns;
 	session->initiator = initiator;
 	atomic_init(&session->confirmed, initiator);
+	atomic_init(&session->proven, initiator);
 	atomic_flag_clear(&session->replay_lock);
 	replay_init(&session->replay);
 	noise_derive_keys(handshake, session->send_key, session->receive_key);

@@ -27,6 +27,7 @@ struct wg_session {
 	uint64_t born_ns;
 	bool initiator;		/* we began this handshake: rekeying is ours */
 	_Atomic bool confirmed; /* [control w, workers r] the peer has proven its keys */
+	_Atomic bool proven;	/* [workers w] so says a worker, and control is being told */
 	_Atomic bool
 		rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
 

@@ -103,6 +103,12 @@ static void interleaved_sessions(void **state)
 	assert_int_equal(rig.worker->counters.outbound_packets, 150);
 }
 
+static void forget(void *arg, void *session)
+{
+	(void)arg;
+	(void)session;
+}
+
 static void assert_staged(unsigned id, enum dp_kind kind)
 {
 	struct packet inner, frame, staged;
@@ -116,6 +122,45 @@ static void assert_staged(unsigned id, enum dp_kind kind)
 		assert_int_equal(info.peer_id, id);
 	inner_hop(&inner);
 	assert_same(&staged, &inner);
+}
+
+/*
+ * The session that a peer began anew seals from its first packet on, not before, so that a peer
+ * that lost the current one can read the answer; control has not said anything yet.
+ */
+static void new_session_from_its_first_packet(void **state)
+{
+	struct far renewed = rig.far[1];
+	struct packet inner, frame, sealed, text;
+	struct dp_hint hint;
+	(void)state;
+	renewed.session.local_index ^= 1u << 3;
+	renewed.session.remote_index = 0x77;
+	memset(renewed.session.receive_key, 0x17, 32);
+	memset(renewed.session.send_key, 0x18, 32);
+	atomic_store(&renewed.session.confirmed, false);
+	dp_publish_session(rig.dp, &renewed.session);
+	dp_peer_set_next_session(rig.dp, 1, &renewed.session);
+	for (unsigned turn = 0; turn < 3; turn++) {
+		make_plain(1, 4, 100, &inner, &frame);
+		rig_receive(1, &frame);
+		sink_take(0, &sealed);
+		far_open(turn == 0 ? &rig.far[1] : &renewed, &sealed, RIG_MTU, &text);
+		far_seal(&renewed, 0, NULL, 0, 0, &frame); /* a keepalive */
+		rig_receive(0, &frame);
+		assert_true(hint_take(&hint));
+		assert_int_equal(hint.kind, DP_HINT_CONFIRM);
+	}
+	/* No longer when it is gone. */
+	assert_int_equal(dp_retire_session(rig.dp, &renewed.session, forget, NULL), 0);
+	make_plain(1, 4, 100, &inner, &frame);
+	rig_receive(1, &frame);
+	sink_take(0, &sealed);
+	far_open(&rig.far[1], &sealed, RIG_MTU, &text);
+	/* Nor while packets wait to go ahead. */
+	dp_peer_set_next_session(rig.dp, 1, &renewed.session);
+	dp_peer_set_session(rig.dp, 1, NULL);
+	assert_staged(1, DP_STAGE);
 }
 
 /* What leaves a burst on its way leaves the others with what is theirs. */
@@ -603,6 +648,7 @@ int main(void)
 		TEST(longest_packets),
 		TEST(ethernet_padding_goes),
 		TEST(interleaved_sessions),
+		TEST(new_session_from_its_first_packet),
 		TEST(some_without_session),
 		TEST(without_session_to_control),
 		TEST(used_up_session_to_control),
