@@ -38,9 +38,10 @@ struct gateway {
 	struct wg_env env;
 	struct wg_index_table *indices;
 	struct wg_ids *ids;
-	struct wg_peer **peers; /* by id; reserved address space, NULL where there is none */
-	uint32_t peer_ids;	/* ids at or above were never used */
-	uint32_t resolve_next;	/* endpoints from this peer id on are to be resolved again */
+	struct wg_peer **peers;	      /* by id; reserved address space, NULL where there is none */
+	uint32_t peer_ids;	      /* ids at or above were never used */
+	uint32_t resolve_next;	      /* endpoints from this peer id on are to be resolved again */
+	uint64_t under_load_until_ns; /* handshake messages need cookies until then */
 	struct interface *interfaces[LIMIT_INTERFACES];
 	unsigned interface_count;
 
