@@ -138,7 +138,7 @@ static void set_prefix(
 	} else {
 		dp_lpm_delete(allowed, prefix);
 	}
-	interface_prefix_changed(interface, prefix, peer != NULL);
+	interface_prefix_changed(interface, prefix);
 }
 
 static void act(struct interface *interface, const struct wg_action *action)

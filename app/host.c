@@ -93,9 +93,11 @@ static void link_gone(void *arg, uint32_t ifindex)
 	const struct gateway *gateway = arg;
 
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
-		if (gateway->interfaces[i]->tun.ifindex == ifindex)
+		if (gateway->interfaces[i]->tun.ifindex == ifindex) {
 			log_warning("%s was removed from the host: its plain traffic stops",
 				gateway->interfaces[i]->name);
+			gateway->interfaces[i]->follow_routes = false;
+		}
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
 		if (gateway->taps[i].ifindex == ifindex)

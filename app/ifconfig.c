@@ -197,9 +197,7 @@ uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex)
 {
 	const struct interface *interface = interface_find(ifconfig, ifindex);
 
-	if (!interface)
-		return 0;
-	return interface->fwmark != 0 ? interface->fwmark : interface->default_table;
+	return interface ? interface->default_table : 0;
 }
 
 unsigned ifconfig_own_tables(const struct ifconfig *ifconfig, uint32_t *tables, unsigned limit)

@@ -74,8 +74,7 @@ int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
 void ifconfig_remove_routes(
 	struct ifconfig *ifconfig, uint32_t ifindex, const struct ip_prefix *prefixes, uint32_t n);
 
-/* The mark that the interface's sockets need: the request's, or that of its default route; else 0.
- */
+/* The mark that the interface's sockets need for its default route; 0: none. */
 uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex);
 
 /* The tables of own default routes, for mirror_set_own_tables(); how many were written. */

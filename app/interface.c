@@ -2,6 +2,7 @@
 #include "interface.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,7 @@
 #include "base/units.h"
 #include "config_load.h"
 #include "datapath/lpm.h"
+#include "datapath/reclaim.h"
 #include "endpoint.h"
 #include "gateway.h"
 #include "host_exchange.h"
@@ -34,14 +36,34 @@ static int failed(const struct interface *interface, const char *what, int err)
 
 /* --- UDP sockets --- */
 
-static void attach_socket(struct interface *interface, const struct udp_socket *socket)
+static int failed_socket(const struct interface *interface, uint16_t port, int err)
+{
+	log_error("%s: UDP port %u: %s", interface->name, port, strerror(-err));
+	return err;
+}
+
+/*
+ * The new sockets receive before the old ones close: a port that is taken changes nothing, and
+ * nothing that arrives falls between the two.
+ */
+static int open_socket(struct interface *interface, uint16_t port, uint32_t fwmark)
 {
 	struct gateway *gateway = interface->gateway;
+	struct udp_socket old = interface->socket, socket;
+	int err = udp_socket_open(&socket, port, fwmark);
 
-	interface->socket = *socket;
-	interface->socket_open = true;
+	if (err)
+		return failed_socket(interface, port, err);
+	interface->socket = socket;
 	host_exchange_attach_socket(gateway->exchange, interface->id, &interface->socket);
-	dp_interface_set_listen_port(gateway->dp, interface->id, socket->port);
+	dp_interface_set_listen_port(gateway->dp, interface->id, socket.port);
+	if (interface->socket_open)
+		udp_socket_close(&old);
+	interface->socket_open = true;
+	interface->fwmark = fwmark;
+	/* The prepared headers hold the port. */
+	endpoint_resolve_all(gateway);
+	return 0;
 }
 
 static void close_socket(struct interface *interface)
@@ -54,45 +76,34 @@ static void close_socket(struct interface *interface)
 	interface->socket_open = false;
 }
 
-/* The new sockets are open before the old ones close: a port that is taken changes nothing. */
-static int move_socket(struct interface *interface, uint16_t port, uint32_t fwmark)
+static int set_mark(struct interface *interface, uint32_t fwmark)
 {
-	struct udp_socket socket;
-	int err = udp_socket_open(&socket, port, fwmark);
-
-	if (err) {
-		log_error("%s: UDP port %u: %s", interface->name, port, strerror(-err));
+	if (fwmark == interface->fwmark)
+		return 0;
+	int err = udp_socket_set_mark(&interface->socket, fwmark);
+	if (err)
 		return err;
-	}
-	close_socket(interface);
-	attach_socket(interface, &socket);
+	interface->fwmark = fwmark;
+	/* The kernel's rules may send what is marked another way. */
+	endpoint_resolve_all(interface->gateway);
 	return 0;
 }
 
+/* uapi_hooks.set_sockets */
 static int set_sockets(void *arg, const struct uapi_config *config)
 {
 	struct interface *interface = arg;
 	uint32_t fwmark = config->set_fwmark ? config->fwmark : interface->fwmark;
-	uint16_t port = interface->socket.port;
-	bool move = !interface->socket_open;
-	int err = 0;
 
-	if (config->set_listen_port && config->listen_port != port) {
-		port = config->listen_port;
-		/* 0 asks for any free port: the one it has is as good as another. */
-		move = move || port != 0;
-	}
-	if (move)
-		err = move_socket(interface, port, fwmark);
-	else if (fwmark != interface->fwmark)
-		err = udp_socket_set_mark(&interface->socket, fwmark);
-	if (err)
-		return err;
-	if (fwmark != interface->fwmark) {
-		interface->fwmark = fwmark;
-		endpoint_resolve_all(interface->gateway);
-	}
-	return 0;
+	/* No mark is asked for (wg setconf does when the file has none): but what its default route
+	 * needs, it needs. */
+	if (fwmark == 0)
+		fwmark = ifconfig_fwmark(interface->gateway->ifconfig, interface->tun.ifindex);
+	/* Port 0 asks for any that is free: the one it has is as good as another. */
+	if (config->set_listen_port && config->listen_port != 0 &&
+		config->listen_port != interface->socket.port)
+		return open_socket(interface, config->listen_port, fwmark);
+	return set_mark(interface, fwmark);
 }
 
 static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)
@@ -136,8 +147,8 @@ static void remember(struct interface *interface, struct interface_routes *route
 		struct ip_prefix *grown = reallocarray(routes->prefixes, room, sizeof(*grown));
 		char text[IP_PREFIX_STRLEN];
 		if (!grown) {
-			log_error("%s: out of memory: no route for %s", interface->name,
-				ip_prefix_format(prefix, text));
+			log_error("%s: out of memory: the route for %s is out of date",
+				interface->name, ip_prefix_format(prefix, text));
 			return;
 		}
 		routes->prefixes = grown;
@@ -146,46 +157,72 @@ static void remember(struct interface *interface, struct interface_routes *route
 	routes->prefixes[routes->count++] = *prefix;
 }
 
-/* Keeps the two lists apart: a prefix that changes hands goes and comes, and its route stays. */
-void interface_prefix_changed(
-	struct interface *interface, const struct ip_prefix *prefix, bool owned)
+void interface_prefix_changed(struct interface *interface, const struct ip_prefix *prefix)
 {
-	if (!interface->follow_routes)
-		return;
-	remember(interface, owned ? &interface->come : &interface->go, prefix);
+	if (interface->follow_routes)
+		remember(interface, &interface->changed, prefix);
 }
 
-/* The mark and the table of a default route are ifconfig's to choose. */
+/* The mark and the table of a default route are ifconfig's to choose, unless the operator did. */
 static void follow_default_route(struct interface *interface)
 {
 	struct gateway *gateway = interface->gateway;
 	uint32_t tables[MIRROR_OWN_TABLES];
-	uint32_t mark = ifconfig_fwmark(gateway->ifconfig, interface->tun.ifindex);
+	unsigned n = ifconfig_own_tables(gateway->ifconfig, tables, MIRROR_OWN_TABLES);
 
-	mirror_set_own_tables(gateway->mirror, tables,
-		ifconfig_own_tables(gateway->ifconfig, tables, MIRROR_OWN_TABLES));
-	if (mark != 0 && mark != interface->fwmark) {
-		int err = udp_socket_set_mark(&interface->socket, mark);
-		if (err)
-			failed(interface, "marking its sockets for the default route failed", err);
-		interface->fwmark = mark;
-		endpoint_resolve_all(gateway);
-	}
+	mirror_set_own_tables(gateway->mirror, tables, n);
+	if (interface->fwmark != 0)
+		return;
+	int err = set_mark(interface, ifconfig_fwmark(gateway->ifconfig, interface->tun.ifindex));
+	if (err)
+		failed(interface, "marking its sockets for the default route failed", err);
 }
 
-void interface_flush_routes(struct interface *interface)
+/* All at once; where one is refused, one by one, so that it holds up no other. */
+static void add_routes(
+	const struct interface *interface, const struct ip_prefix *prefixes, uint32_t n)
 {
 	struct ifconfig *ifconfig = interface->gateway->ifconfig;
 	char message[IFCONFIG_MESSAGE_BYTES];
 
-	if (interface->come.count == 0 && interface->go.count == 0)
+	if (n == 0 ||
+		ifconfig_add_routes(ifconfig, interface->tun.ifindex, prefixes, n, message) == 0)
 		return;
-	ifconfig_remove_routes(
-		ifconfig, interface->tun.ifindex, interface->go.prefixes, interface->go.count);
-	if (ifconfig_add_routes(ifconfig, interface->tun.ifindex, interface->come.prefixes,
-		    interface->come.count, message) != 0)
-		log_warning("%s", message);
-	interface->come.count = interface->go.count = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		if (ifconfig_add_routes(
+			    ifconfig, interface->tun.ifindex, &prefixes[i], 1, message) != 0)
+			log_warning("%s", message);
+	}
+}
+
+/* Moves those that have an owner to the front; returns how many. */
+static uint32_t part_owned(const struct interface *interface, struct interface_routes *routes)
+{
+	const struct dp_lpm *allowed = interface->gateway->dp->interfaces[interface->id].allowed;
+	uint32_t owned = 0;
+
+	for (uint32_t i = 0; i < routes->count; i++) {
+		struct ip_prefix prefix = routes->prefixes[i];
+		if (dp_lpm_get(allowed, &prefix) == DP_LPM_NONE)
+			continue;
+		routes->prefixes[i] = routes->prefixes[owned];
+		routes->prefixes[owned++] = prefix;
+	}
+	return owned;
+}
+
+/* How often and in what order a prefix changed does not matter: its owner now decides. */
+void interface_flush_routes(struct interface *interface)
+{
+	struct interface_routes *changed = &interface->changed;
+
+	if (changed->count == 0)
+		return;
+	uint32_t owned = part_owned(interface, changed);
+	ifconfig_remove_routes(interface->gateway->ifconfig, interface->tun.ifindex,
+		changed->prefixes + owned, changed->count - owned);
+	add_routes(interface, changed->prefixes, owned);
+	changed->count = 0;
 	follow_default_route(interface);
 }
 
@@ -208,7 +245,7 @@ static const enum ifconfig_table tables[] = {
 	[UAPI_TABLE_NUMBER] = IFCONFIG_TABLE_NUMBER,
 };
 
-/* Addresses, routes, link up: as wg-quick(8) would. An interface without a file gets none. */
+/* Addresses, routes, link up: as wg-quick(8) would. */
 static int configure_host(
 	struct interface *interface, const struct uapi_config *config, uint16_t mtu)
 {
@@ -286,12 +323,13 @@ static int apply_config(struct interface *interface, const struct uapi_config *c
 	int err = uapi_apply_begin(&apply, interface->device, config, &hooks);
 
 	if (err)
-		return err;
+		return failed(interface, "applying its configuration failed", err);
 	uint64_t said_ns = gateway_now().mono_ns;
 	do {
 		struct wg_time now = gateway_now();
 		err = uapi_apply_step(apply, APPLY_BUDGET, now);
 		actions_drain(interface);
+		dp_reclaim_poll(interface->gateway->dp->reclaim, UINT_MAX);
 		if (now.mono_ns - said_ns > PROGRESS_EVERY_NS) {
 			log_info("%s: %u of %u peers loaded", interface->name,
 				uapi_apply_result(apply)->peers_added, config->peer_count);
@@ -303,10 +341,10 @@ static int apply_config(struct interface *interface, const struct uapi_config *c
 			interface->name, uapi_apply_result(apply)->own_key_skipped,
 			uapi_apply_result(apply)->own_key_skipped == 1 ? "" : "s");
 	uapi_apply_end(apply);
-	return err;
+	return err ? failed(interface, "applying its configuration failed", err) : 0;
 }
 
-static int read_config(struct interface *interface, const char *path, struct uapi_config *config)
+static int read_config(struct uapi_config *config, const char *path)
 {
 	char message[UAPI_MESSAGE_BYTES];
 	int err = config_load(config, path, message);
@@ -320,11 +358,11 @@ static int read_config(struct interface *interface, const char *path, struct uap
 		log_warning("%s", config->warnings[i]);
 	if (config->warnings_left_out > 0)
 		log_warning("%s: %u more warnings", path, config->warnings_left_out);
-	(void)interface;
 	return 0;
 }
 
-static int bring_up(struct interface *interface, const struct uapi_config *config)
+/* Without a file the host's side is left bare and down, as a new interface of the kernel's is. */
+static int bring_up(struct interface *interface, const struct uapi_config *config, bool from_file)
 {
 	struct gateway *gateway = interface->gateway;
 	uint16_t mtu = config->mtu ? config->mtu : DEFAULT_MTU;
@@ -333,45 +371,49 @@ static int bring_up(struct interface *interface, const struct uapi_config *confi
 	if (err)
 		return failed(interface, "making its tables failed", err);
 	err = make_tun(interface, mtu);
-	if (err)
-		return err;
-	if (!interface->socket_open)
-		err = move_socket(interface, config->listen_port, config->fwmark);
-	if (err)
-		return err;
-	err = apply_config(interface, config);
-	if (err)
-		return failed(interface, "applying its configuration failed", err);
-	err = configure_host(interface, config, mtu);
-	if (err)
-		return err;
-	return serve(interface);
+	if (!err)
+		err = open_socket(interface, config->listen_port, config->fwmark);
+	if (!err)
+		err = apply_config(interface, config);
+	if (!err && from_file)
+		err = configure_host(interface, config, mtu);
+	return err ? err : serve(interface);
 }
 
-int interface_create(struct gateway *gateway, const char *name, const char *path)
+static struct interface *add_interface(struct gateway *gateway, const char *name)
 {
 	struct interface *interface = calloc(1, sizeof(*interface));
-	struct uapi_config config;
-	int err = 0;
 
 	if (!interface)
-		return -ENOMEM;
+		return NULL;
+	interface->device = wg_device_create(&gateway->env, gateway->indices, gateway->ids);
+	if (!interface->device) {
+		free(interface);
+		return NULL;
+	}
 	interface->gateway = gateway;
 	interface->id = gateway->interface_count;
 	interface->tun.fd = -1;
 	strcpy(interface->name, name);
-	interface->device = wg_device_create(&gateway->env, gateway->indices, gateway->ids);
-	if (!interface->device) {
-		free(interface);
+	gateway->interfaces[gateway->interface_count++] = interface;
+	return interface;
+}
+
+int interface_create(struct gateway *gateway, const char *name, const char *path)
+{
+	struct interface *interface = add_interface(gateway, name);
+	struct uapi_config config;
+	int err = 0;
+
+	if (!interface) {
+		log_error("%s: out of memory", name);
 		return -ENOMEM;
 	}
-	gateway->interfaces[gateway->interface_count++] = interface;
-
 	uapi_config_init(&config);
 	if (path)
-		err = read_config(interface, path, &config);
+		err = read_config(&config, path);
 	if (!err)
-		err = bring_up(interface, &config);
+		err = bring_up(interface, &config, path != NULL);
 	interface->follow_routes = !err && path && config.table != UAPI_TABLE_OFF;
 	uapi_config_clear(&config);
 	return err;
@@ -399,7 +441,6 @@ void interface_shutdown(struct interface *interface)
 void interface_free(struct interface *interface)
 {
 	wg_device_free(interface->device);
-	free(interface->come.prefixes);
-	free(interface->go.prefixes);
+	free(interface->changed.prefixes);
 	free(interface);
 }

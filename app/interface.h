@@ -28,7 +28,7 @@ struct interface {
 	struct interface_routes {
 		struct ip_prefix *prefixes;
 		uint32_t count, room;
-	} come, go; /* not yet given to the host */
+	} changed; /* prefixes whose routes the host has not been told */
 };
 
 /*
@@ -50,10 +50,9 @@ struct wg_peer *interface_route(const struct interface *interface, const uint8_t
 void interface_send(struct interface *interface, const struct wg_path *path, uint8_t traffic_class,
 	const void *data, uint16_t len);
 
-/* The prefix has an owner now, or none any more: the host's routes are to follow. */
-void interface_prefix_changed(
-	struct interface *interface, const struct ip_prefix *prefix, bool owned);
-/* Gives the host the routes that came and went since the last call. */
+/* The prefix has another owner now, or none: the host's routes are to follow. */
+void interface_prefix_changed(struct interface *interface, const struct ip_prefix *prefix);
+/* Tells the host of the routes that changed since the last call. */
 void interface_flush_routes(struct interface *interface);
 
 #endif

@@ -88,7 +88,10 @@ class Namespace:
         """True when all packets come back. (While answers are late, ping sends more than count.)"""
         done = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-w", deadline,
                         *options.pop("args", ()), address, check=False, **options)
-        return done.returncode == 0 and " 0% packet loss" in done.stdout
+        whole = done.returncode == 0 and " 0% packet loss" in done.stdout
+        if not whole:
+            print(done.stdout)
+        return whole
 
     def set_up(self, link, *addresses, mtu=None):
         for address in addresses:

@@ -146,7 +146,7 @@ static void test_tables(void **state)
 		"default dev wg0 10.0.0.2 dev wg0");
 	assert_prints("ip -6 route show table 1234 | cut -d' ' -f1-3", "fd01::/48 dev wg0");
 	assert_prints("ip rule | wc -l", "3");
-	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 9);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 0);
 	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 0);
 	ifconfig_undo(ifconfig, wg0);
 	assert_nothing_left();

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The configuration changes while the program runs; sockets, routes and endpoints follow."""
+import os
+
+import lab
+
+
+def routes(site, prefix):
+    return site.topology.gw.ip_json("route", "show", prefix)
+
+
+def test_listen_port(site):
+    """Sealed packets leave from the new port at once, and the client follows."""
+    assert site.ping_through()
+    site.gateway.set("listen-port", 51999)
+    assert site.topology.lan.ping("10.9.0.2")
+    assert site.client.show("endpoints").endswith(":51999")
+    assert site.ping_through()
+
+
+def test_listen_port_that_is_taken(site):
+    gw = site.topology.gw
+    assert site.ping_through()
+    holder = gw.start("python3", "-c", "import socket, time\n"
+                      "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                      "s.bind(('', 51999))\ntime.sleep(60)", log="holder")
+    lab.wait_for("the port", lambda: gw.run("ss", "-Hlun", "sport = :51999").stdout)
+    refused = lab.run("wg", "set", site.gateway.name, "listen-port", 51999, check=False)
+    assert "in use" in refused.stderr
+    assert site.gateway.show("listen-port") == "51820"
+    assert site.ping_through()
+    site.topology.stop(holder)
+
+
+def test_routes_follow_the_last_owner(site):
+    """Whatever the order within one request: a route for what is owned at its end, no other."""
+    first, second = lab.keypair()[1], lab.keypair()[1]
+    gateway = site.gateway
+    gateway.set("peer", first, "allowed-ips", "10.60.0.0/24")
+    assert routes(site, "10.60.0.0/24")
+    gateway.set("peer", first, "remove", "peer", second, "allowed-ips", "10.60.0.0/24")
+    assert routes(site, "10.60.0.0/24")
+    gateway.set("peer", first, "allowed-ips", "10.60.0.0/24", "peer", first, "remove")
+    assert not routes(site, "10.60.0.0/24")
+    gateway.set("peer", second, "allowed-ips", "10.61.0.0/24", "peer", second, "remove")
+    assert not routes(site, "10.61.0.0/24")
+
+
+def test_one_route_that_is_there_already(site):
+    """It is told, and holds up no other."""
+    site.topology.gw.ip("route", "add", "10.60.1.0/24", "dev", "inner0")
+    site.gateway.set("peer", lab.keypair()[1], "allowed-ips",
+                     "10.60.0.0/24,10.60.1.0/24,10.60.2.0/24")
+    assert routes(site, "10.60.0.0/24")[0]["dev"] == site.gateway.name
+    assert routes(site, "10.60.1.0/24")[0]["dev"] == "inner0"
+    assert routes(site, "10.60.2.0/24")[0]["dev"] == site.gateway.name
+    assert "10.60.1.0/24" in site.gateway.tail()
+
+
+def test_mark_of_the_default_route(site):
+    """It stays through a syncconf without FwMark, which asks for none, and yields to the operator's."""
+    gateway = site.gateway
+    other = lab.keypair()[1]
+    before = lab.run("wg", "showconf", gateway.name).stdout
+    assert gateway.show("fwmark") == "off"
+    gateway.set("peer", other, "allowed-ips", "0.0.0.0/0")
+    mark = gateway.show("fwmark")
+    assert mark != "off"
+    path = os.path.join(site.topology.dir, "sync.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"{before}\n[Peer]\nPublicKey = {other}\nAllowedIPs = 0.0.0.0/0\n")
+    lab.run("wg", "syncconf", gateway.name, path)
+    assert gateway.show("fwmark") == mark
+    gateway.set("fwmark", "0x77")
+    gateway.set("peer", other, "allowed-ips", "0.0.0.0/0,10.60.0.0/24")
+    assert gateway.show("fwmark") == "0x77"
+
+
+def test_interface_without_a_file(topology):
+    """Bare and down, as a new one of the kernel's; set up with wg and ip."""
+    client = lab.WireguardGo(topology.wan, "cl")
+    private, public = lab.keypair()
+    gateway = lab.Gateway(topology.gw, ["v_out"], ["v_in"])
+    topology.address_gateway()
+    link = topology.gw.ip_json("link", "show", gateway.name)[0]
+    assert "UP" not in link["flags"] and link["mtu"] == 1420
+    path = os.path.join(topology.dir, "set.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"[Interface]\nPrivateKey = {private}\nListenPort = 51820\n"
+                   f"[Peer]\nPublicKey = {client.public_key}\nAllowedIPs = 10.9.0.2/32\n")
+    lab.run("wg", "setconf", gateway.name, path)
+    topology.gw.set_up(gateway.name, "10.9.0.1/24")
+    client.set_private_key("peer", public, "endpoint", "192.0.2.1:51820", "allowed-ips",
+                           "10.1.0.0/24,10.9.0.0/24")
+    topology.wan.set_up(client.name, "10.9.0.2/24", mtu=1420)
+    topology.wan.ip("route", "add", "10.1.0.0/24", "dev", client.name)
+    assert topology.wan.ping("10.9.0.1")
+    assert topology.wan.ping("10.1.0.2")
+    assert topology.lan.ping("10.9.0.2")
