@@ -285,6 +285,10 @@ static void sort_by_length(uint8_t order[AEAD_BATCH_MAX], const struct aead_op *
 
 /* Texts up to here are taken a lane each, when there are enough of them. */
 #define WIDE_BYTES 256
+/* A packet so much longer than the next one is taken alone, ... */
+#define FAR_BYTES 2048
+/* ... with the lanes of eight packets, if it is worth the powers of r that takes. */
+#define ALONE_BYTES 512
 
 /* The arrangements of Poly1305, each a function of its own. */
 static __attribute__((noinline)) void tags_wide_16(const struct poly1305_message *m)
@@ -312,6 +316,11 @@ static __attribute__((noinline)) void tags_split_2(const struct poly1305_message
 	poly1305_split_tags(m, 1);
 }
 
+static __attribute__((noinline)) void tags_alone(const struct poly1305_message *m)
+{
+	poly1305_alone_tag(m);
+}
+
 struct arrangement {
 	void (*tags)(const struct poly1305_message *m);
 	unsigned packets;
@@ -323,13 +332,27 @@ static const struct arrangement wide_8 = {tags_wide_8, 8, 5632};
 static const struct arrangement split_8 = {tags_split_8, 8, STACK_BYTES};
 static const struct arrangement split_4 = {tags_split_4, 4, 5632};
 static const struct arrangement split_2 = {tags_split_2, 2, 4096};
+static const struct arrangement alone = {tags_alone, 1, 5632};
 
-/* For the packets that are left, of which the longest comes first. */
-static const struct arrangement *arrange(uint32_t longest, unsigned left)
+/* The packets that are taken together next: at most 'left', the longest first. */
+static unsigned gather(const struct aead_op *ops, const uint8_t *order, unsigned left,
+	const struct arrangement **a)
 {
-	if (longest <= WIDE_BYTES && left > 2)
-		return left > 8 ? &wide_16 : &wide_8;
-	return left > 4 ? &split_8 : left > 2 ? &split_4 : &split_2;
+	uint32_t longest = ops[order[0]].len;
+	unsigned like = 1;
+
+	if (longest <= WIDE_BYTES && left > 2) {
+		*a = left > 8 ? &wide_16 : &wide_8;
+	} else {
+		/* Not a jumbo packet and short ones: they would take its time. */
+		while (like < left && like < 8 && ops[order[like]].len + FAR_BYTES > longest)
+			like++;
+		*a = like > 4 ? &split_8 : like > 2 ? &split_4 : &split_2;
+		if (like == 1 && longest > ALONE_BYTES)
+			*a = &alone;
+		left = like;
+	}
+	return left < (*a)->packets ? left : (*a)->packets;
 }
 
 /* Returns how much of the stack it used. */
@@ -343,8 +366,8 @@ static size_t compute_tags(struct context *ctx, const struct aead_op *ops, unsig
 
 	sort_by_length(order, ops, n);
 	while (done < n) {
-		const struct arrangement *a = arrange(ops[order[done]].len, n - done);
-		unsigned count = n - done < a->packets ? n - done : a->packets;
+		const struct arrangement *a;
+		unsigned count = gather(ops, order + done, n - done, &a);
 		struct poly1305_message m[16];
 
 		for (unsigned i = 0; i < count; i++) {

@@ -5,13 +5,15 @@
  * DQ, VL, IFMA and VBMI2, and BMI2.
  *
  * Numbers modulo p = 2^130 - 5 are three limbs of 44, 44 and 42 bits, one vector a limb, eight
- * numbers side by side. Two arrangements:
+ * numbers side by side. Three arrangements:
  *
  * - wide: a lane is a message, and takes its blocks one by one. For short messages.
  * - split: four lanes share a message, and take each fourth block with r^4; at the end the lanes
  *   are multiplied by r^4, r^3, r^2, r and added. For long messages and for few.
  *
- * In both all messages end together, and shorter ones begin later: before its first block a lane
+ * - alone: 32 lanes share one message in the same way.
+ *
+ * In all of them messages end together, and shorter ones begin later: before its first block a lane
  * takes zeroes without the bit that marks a block, which leaves its accumulator zero.
  */
 #ifndef CRYPTO_POLY1305_AVX512_H
@@ -416,7 +418,7 @@ POLY1305_INLINE struct poly1305_powers poly1305_powers(struct poly1305_fe r)
 }
 
 /* What ends lanes of messages 2v and 2v + 1: r^4 r^4 r^3 r^3 r^2 r^2 r r. */
-POLY1305_INLINE struct poly1305_factor poly1305_last_factor(
+POLY1305_INLINE struct poly1305_fe poly1305_last_powers(
 	const struct poly1305_powers *p, __m512i which)
 {
 	struct poly1305_fe x;
@@ -427,7 +429,7 @@ POLY1305_INLINE struct poly1305_factor poly1305_last_factor(
 		x.limb[i] = _mm512_mask_permutexvar_epi64(x.limb[i], 0x30, which, p->r[1].limb[i]);
 		x.limb[i] = _mm512_mask_permutexvar_epi64(x.limb[i], 0xc0, which, p->r[0].limb[i]);
 	}
-	return poly1305_factor(x);
+	return x;
 }
 
 /* Two messages in four lanes each: low and high halves of four blocks, alternating. */
@@ -508,7 +510,8 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 		}
 	}
 	for (int v = 0; v < pairs; v++) {
-		struct poly1305_factor last = poly1305_last_factor(&powers, pair[v].which);
+		struct poly1305_factor last =
+			poly1305_factor(poly1305_last_powers(&powers, pair[v].which));
 		int64_t at = POLY1305_ROW_BYTES * row;
 
 		poly1305_pair_step(&pair[v],
@@ -527,6 +530,114 @@ POLY1305_INLINE void poly1305_split_tags(const struct poly1305_message m[8], con
 		}
 	}
 	poly1305_write_tags(tags, &keys, m);
+}
+
+/* ---- alone: one message, 32 lanes ---- */
+
+#define POLY1305_CHAINS	    4 /* of eight lanes, which take turns at rows of eight blocks */
+#define POLY1305_LONG_BYTES (2 * POLY1305_ROW_BYTES)
+
+struct poly1305_alone {
+	struct poly1305_factor by_r8, by_r32;
+	struct poly1305_fe last; /* r^8 r^4 r^7 r^3 r^6 r^2 r^5 r */
+};
+
+POLY1305_INLINE void poly1305_alone_powers(struct poly1305_alone *p, struct poly1305_fe r)
+{
+	const __m512i first = _mm512_setzero_si512();
+	struct poly1305_powers powers = poly1305_powers(r);
+	struct poly1305_fe low = poly1305_last_powers(&powers, first);
+	struct poly1305_fe r4 = poly1305_spread(&powers.r[3], first);
+	struct poly1305_factor factor = poly1305_factor(r4);
+	struct poly1305_fe high = poly1305_mul(low, &factor);
+	struct poly1305_fe r8 = poly1305_spread(&high, first);
+	struct poly1305_fe r16;
+
+	for (int i = 0; i < 3; i++)
+		p->last.limb[i] = _mm512_mask_mov_epi64(low.limb[i], 0x55, high.limb[i]);
+	p->by_r8 = poly1305_factor(r8);
+	r16 = poly1305_mul(r8, &p->by_r8);
+	factor = poly1305_factor(r16);
+	p->by_r32 = poly1305_factor(poly1305_mul(r16, &factor));
+}
+
+/* Eight blocks: lanes hold blocks 0 4 1 5 2 6 3 7. */
+POLY1305_INLINE struct poly1305_fe poly1305_alone_row(
+	__m512i a, __m512i b, __m512i length, __m512i bit)
+{
+	struct poly1305_fe row = poly1305_split(
+		_mm512_unpacklo_epi64(a, b), _mm512_or_si512(_mm512_unpackhi_epi64(a, b), length));
+
+	row.limb[2] = _mm512_or_si512(row.limb[2], bit);
+	return row;
+}
+
+/* The first row, which may begin before the message, or the last one, with the length. */
+POLY1305_INLINE struct poly1305_fe poly1305_alone_edge(
+	const struct poly1305_message *m, int64_t at, bool last)
+{
+	const __m512i offset = _mm512_setr_epi64(0, 64, 16, 80, 32, 96, 48, 112);
+	__mmask8 begun = _mm512_cmpge_epi64_mask(
+		_mm512_add_epi64(offset, _mm512_set1_epi64(at)), _mm512_setzero_si512());
+
+	return poly1305_alone_row(poly1305_load_part(m, at),
+		poly1305_load_part(m, at + POLY1305_ROW_BYTES),
+		_mm512_maskz_set1_epi64(last ? 0x80 : 0, m->len),
+		_mm512_maskz_mov_epi64(begun, POLY1305_BIT));
+}
+
+/* The tag of one message; m has seven more, which are empty. */
+POLY1305_INLINE void poly1305_alone_tag(const struct poly1305_message m[8])
+{
+	int64_t blocks = ((int64_t)m->len + POLY1305_BLOCK_BYTES - 1) / POLY1305_BLOCK_BYTES + 1;
+	int64_t rows = (blocks + 7) / 8;
+	int64_t start = POLY1305_BLOCK_BYTES * blocks - POLY1305_LONG_BYTES * rows;
+	int64_t turn = rows % POLY1305_CHAINS == 0 ? 0 : rows % POLY1305_CHAINS - POLY1305_CHAINS;
+	struct poly1305_keys keys = poly1305_load_keys(m);
+	struct poly1305_fe h[POLY1305_CHAINS], sum;
+	struct poly1305_alone p;
+
+	poly1305_alone_powers(&p, keys.r);
+	for (int k = 0; k < POLY1305_CHAINS; k++)
+		h[k] = (struct poly1305_fe){
+			{_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()}};
+	/* The first turn is short when the rows do not suffice for whole ones. */
+	for (; turn <= rows - POLY1305_CHAINS; turn += POLY1305_CHAINS) {
+		bool edge = turn <= 0 || turn == rows - POLY1305_CHAINS;
+
+#pragma GCC unroll 4
+		for (int k = 0; k < POLY1305_CHAINS; k++) {
+			int64_t row = turn + k, at = start + POLY1305_LONG_BYTES * row;
+
+			if (row < 0)
+				continue;
+			if (turn > 0)
+				h[k] = poly1305_mul(h[k], &p.by_r32);
+			if (edge)
+				h[k] = poly1305_add(
+					h[k], poly1305_alone_edge(m, at, row == rows - 1));
+			else
+				h[k] = poly1305_add(
+					h[k], poly1305_alone_row(_mm512_loadu_si512(m->text + at),
+						      _mm512_loadu_si512(
+							      m->text + at + POLY1305_ROW_BYTES),
+						      _mm512_setzero_si512(), POLY1305_BIT));
+		}
+	}
+	sum = h[0];
+	for (int k = 1; k < POLY1305_CHAINS; k++)
+		sum = poly1305_add(poly1305_mul(sum, &p.by_r8), h[k]);
+	p.by_r8 = poly1305_factor(p.last);
+	sum = poly1305_mul(sum, &p.by_r8);
+	for (int i = 0; i < 3; i++) {
+		__m512i x = sum.limb[i];
+
+		/* All eight lanes added, in every lane. */
+		x = _mm512_add_epi64(x, _mm512_shuffle_i64x2(x, x, 0x4e));
+		x = _mm512_add_epi64(x, _mm512_shuffle_i64x2(x, x, 0xb1));
+		sum.limb[i] = _mm512_add_epi64(x, _mm512_shuffle_epi32(x, _MM_PERM_BADC));
+	}
+	poly1305_write_tags(sum, &keys, m);
 }
 
 #endif

@@ -189,6 +189,24 @@ static void test_equal_lengths(void **state)
 	}
 }
 
+/* A long packet alone or with a few short ones takes another path than one among its like. */
+static void test_few_packets(void **state)
+{
+	struct seeded seeded = seeded_start("few_packets");
+
+	(void)state;
+	need_backend();
+	for (uint32_t len = 0; len <= MAX_LEN; len += len < 1600 ? 1 : 61) {
+		unsigned n = 1 + len % 3;
+
+		new_keys(&seeded);
+		prepare(&seeded, 0, len, keys[0]);
+		for (unsigned i = 1; i < n; i++)
+			prepare(&seeded, i, (uint32_t)seeded_below(&seeded, len + 1), keys[i]);
+		check_burst(n);
+	}
+}
+
 static void test_every_fill(void **state)
 {
 	static const uint32_t lengths[] = {0, 1, 16, 64, 100, 576, 1424};
@@ -582,6 +600,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest per_backend[] = {
 		cmocka_unit_test(test_every_length),
 		cmocka_unit_test(test_equal_lengths),
+		cmocka_unit_test(test_few_packets),
 		cmocka_unit_test(test_every_fill),
 		cmocka_unit_test(test_random_mixes),
 		cmocka_unit_test(test_forgery_found_alone),
