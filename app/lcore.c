@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "base/units.h"
+#include "datapath/spread.h"
 
 /*
  * Rest: after so many empty turns a worker sleeps, each time twice as long. The longest sleep must
@@ -20,6 +21,16 @@
 #define SLEEP_LONGEST_NS	 (40 * NS_PER_US)
 #define SLEEP_IDLE_NS		 (400 * NS_PER_US)
 #define IDLE_AFTER_NS		 NS_PER_SEC
+
+/*
+ * Saturated: so many turns with a full burst more than without. It lasts for a while, so that
+ * spreading does not stop as soon as it works. A vectorized driver gives 32 packets at most.
+ */
+#define FULL_BURST	   32
+#define PRESSURE_SATURATED 16
+#define PRESSURE_MOST	   256
+/* Idle enough to help: a worker with a little traffic of its own does not let that wait. */
+#define EMPTY_TURNS_BEFORE_HELP 64
 
 static uint64_t monotonic_ns(void)
 {
@@ -48,6 +59,22 @@ static uint16_t send_frames(void *arg, unsigned port_index, struct rte_mbuf **mb
 	return n;
 }
 
+/* Two pollers on one CPU only take each other's time: such a worker helps nobody. */
+static bool has_cpu_to_itself(unsigned lcore_id)
+{
+	rte_cpuset_t own = rte_lcore_cpuset(lcore_id), shared;
+	unsigned other;
+
+	RTE_LCORE_FOREACH_WORKER(other)
+	{
+		rte_cpuset_t set = rte_lcore_cpuset(other);
+		CPU_AND(&shared, &own, &set);
+		if (other != lcore_id && CPU_COUNT(&shared) > 0)
+			return false;
+	}
+	return true;
+}
+
 int lcore_create(struct lcore *lcore, struct dp *dp, unsigned id, enum aead_backend backend)
 {
 	struct dp_worker_config config = {
@@ -57,6 +84,7 @@ int lcore_create(struct lcore *lcore, struct dp *dp, unsigned id, enum aead_back
 		.send_arg = lcore,
 	};
 
+	lcore->may_help = has_cpu_to_itself(lcore->lcore_id);
 	return dp_worker_create(dp, &config, &lcore->worker);
 }
 
@@ -67,27 +95,47 @@ void lcore_destroy(struct lcore *lcore)
 	lcore->worker = NULL;
 }
 
+static void feel_pressure(struct lcore *lcore, bool full)
+{
+	if (full && lcore->pressure < PRESSURE_MOST)
+		lcore->pressure++;
+	else if (!full && lcore->pressure > 0)
+		lcore->pressure--;
+	if (lcore->pressure >= PRESSURE_SATURATED)
+		dp_spread_set(lcore->worker, true);
+	else if (lcore->pressure == 0)
+		dp_spread_set(lcore->worker, false);
+}
+
 /* One turn; returns how many packets it found. */
 static unsigned turn(struct lcore *lcore)
 {
 	struct dp_worker *worker = lcore->worker;
 	struct rte_mbuf *mbufs[LIMIT_BURST];
 	unsigned total = 0, n;
+	bool full = false;
 
 	for (unsigned p = 0; p < lcore->port_count; p++) {
 		if (worker->id >= lcore->ports[p].rx_queues)
 			continue;
 		n = rte_eth_rx_burst(lcore->ports[p].id, (uint16_t)worker->id, mbufs, LIMIT_BURST);
-		if (n > 0)
+		if (n > 0) {
+			dp_spread_leave(worker);
 			dp_receive(worker, p, mbufs, n);
+		}
+		full |= n >= FULL_BURST;
 		total += n;
 	}
 	n = rte_ring_sc_dequeue_burst(
 		worker->dp->in_ring[worker->id], (void **)mbufs, LIMIT_BURST, NULL);
-	if (n > 0)
+	if (n > 0) {
+		dp_spread_leave(worker);
 		dp_input(worker, mbufs, n);
+	}
+	full |= n >= FULL_BURST;
 	total += n;
 	dp_worker_flush(worker);
+	feel_pressure(lcore, full);
 	return total;
 }
 
@@ -96,12 +144,31 @@ struct rest {
 	uint64_t sleep_ns, last_busy_ns;
 };
 
+/* After an empty turn: true when there was work for another worker, or a job of its own. */
+static bool help(struct lcore *lcore, const struct rest *rest)
+{
+	struct dp_worker *worker = lcore->worker;
+	bool idle = rest->empty_turns >= EMPTY_TURNS_BEFORE_HELP;
+
+	return (worker->spreading || (lcore->may_help && idle)) && dp_spread_help(worker) > 0;
+}
+
+/* A sleeper is no helper: while one is wanted, who can help stays awake. */
+static bool stays_awake(const struct lcore *lcore)
+{
+	const struct dp_worker *worker = lcore->worker;
+
+	return lcore->poll || worker->spreading ||
+	       (lcore->may_help && dp_spread_wanted(worker->dp));
+}
+
 static void rest(struct lcore *lcore, struct rest *rest)
 {
-	if (++rest->empty_turns < EMPTY_TURNS_BEFORE_SLEEP || lcore->poll) {
+	if (++rest->empty_turns < EMPTY_TURNS_BEFORE_SLEEP || stays_awake(lcore)) {
 		rte_pause();
 		return;
 	}
+	dp_spread_leave(lcore->worker);
 	bool idle = lcore->worker->now_ns - rest->last_busy_ns > IDLE_AFTER_NS;
 	uint64_t longest = idle ? SLEEP_IDLE_NS : SLEEP_LONGEST_NS;
 	struct timespec ts = {.tv_nsec = (long)rest->sleep_ns};
@@ -127,7 +194,8 @@ int lcore_run(void *arg)
 		dp_worker_quiescent(lcore->worker);
 		lcore->stats.turns++;
 		if (n == 0) {
-			rest(lcore, &resting);
+			if (!help(lcore, &resting))
+				rest(lcore, &resting);
 			continue;
 		}
 		lcore->stats.busy_turns++;

@@ -26,7 +26,9 @@ struct lcore {
 	struct dp_worker *worker;
 	const struct port *ports; /* by index, as the data path numbers them */
 	unsigned port_count, workers;
-	bool poll; /* never sleep */
+	bool poll;	   /* never sleep */
+	bool may_help;	   /* no other worker shares its CPU */
+	unsigned pressure; /* [worker w] how long its bursts were full */
 	_Atomic bool *quit;
 	struct lcore_stats stats;
 };

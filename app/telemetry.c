@@ -263,6 +263,7 @@ static void describe_worker(const struct lcore *lcore, struct rte_tel_data *data
 	add_u64(data, prefix, "plain_packets", c->plain_packets);
 	add_u64(data, prefix, "host_packets", c->host_packets);
 	add_u64(data, prefix, "control_packets", c->control_packets);
+	add_u64(data, prefix, "helped_packets", c->helped_packets);
 }
 
 /* A dictionary holds 256 entries: 16 workers an answer; the parameter names the first. */

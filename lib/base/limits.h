@@ -44,4 +44,10 @@
 #define LIMIT_IN_RING	     2048 /* a 64 KiB read of the host is 45 packets; tens of these */
 #define LIMIT_HOST_RING	     1024
 
+/*
+ * Bursts that one worker may have in the AEAD at once while it spreads them: covers a helper that
+ * is held up for a quarter of a millisecond. A power of two.
+ */
+#define LIMIT_JOBS 16
+
 #endif

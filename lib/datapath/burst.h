@@ -14,6 +14,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_prefetch.h>
 
+#include "datapath/spread.h"
 #include "datapath/worker.h"
 
 /* Packets that leave a burst together for one destination. */
@@ -62,6 +63,10 @@ void dp_outbound_route(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 void dp_outbound_tun(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n);
 /* From `number` on, for packets whose dp_mbuf tells peer and session: DP_PEER. */
 void dp_outbound_peer(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n);
+
+/* From behind the AEAD on, for jobs that were spread: spread.h. */
+void dp_inbound_opened(struct dp_worker *worker, const struct dp_job *job);
+void dp_outbound_sealed(struct dp_worker *worker, const struct dp_job *job);
 
 /* True with the packet in one piece; else it is for the caller to drop. */
 static inline bool dp_linear(struct rte_mbuf *m)

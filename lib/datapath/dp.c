@@ -84,7 +84,11 @@ static int create_rings(struct dp *dp)
 	dp->handshake_ring = create_ring("handshake", 0, sizeof(void *), LIMIT_HANDSHAKE_RING);
 	dp->control_ring = create_ring("control", 0, sizeof(void *), LIMIT_CONTROL_RING);
 	dp->hint_ring = create_ring("hint", 0, sizeof(struct dp_hint), LIMIT_HINT_RING);
-	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL)
+	/* A job waits for each helper, at most. */
+	dp->job_ring = rte_ring_create(
+		"wg_job", 2 * LIMIT_WORKERS, SOCKET_ID_ANY, RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ);
+	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL ||
+		dp->job_ring == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
@@ -114,6 +118,7 @@ static void destroy_rings(struct dp *dp)
 	rte_ring_free(dp->handshake_ring);
 	rte_ring_free(dp->control_ring);
 	rte_ring_free(dp->hint_ring);
+	rte_ring_free(dp->job_ring);
 	for (unsigned i = 0; i < dp->workers; i++)
 		rte_ring_free(dp->in_ring[i]);
 	for (unsigned i = 0; i < DP_NETDEVS; i++)

@@ -123,6 +123,11 @@ struct dp {
 	struct dp_reclaim *reclaim; /* control's */
 	unsigned workers;
 
+	/* Work that saturated workers give to idle ones: spread.h */
+	struct rte_ring *job_ring; /* of struct dp_job *; many producers, many consumers */
+	alignas(64) _Atomic unsigned spread_wanted; /* [workers w] how many are saturated */
+	_Atomic unsigned spread_helpers;	    /* [workers w] how many wait for a job */
+
 	uint32_t peers_end, nexthops_end; /* control's: beyond the greatest ids ever set */
 };
 

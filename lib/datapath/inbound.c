@@ -13,6 +13,7 @@
 #include <rte_cycles.h>
 
 #include "base/bytes.h"
+#include "crypto/wipe.h"
 #include "datapath/forward.h"
 #include "datapath/locals.h"
 #include "net/ecn.h"
@@ -39,6 +40,8 @@ static void classify(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 	struct inbound *in);
 static void find(struct dp_worker *worker, struct inbound *in);
 static void open(struct dp_worker *worker, struct inbound *in);
+static void spread(struct dp_worker *worker, struct inbound *in);
+static void take_in(struct dp_worker *worker, struct inbound *in);
 static void accept(struct dp_worker *worker, struct inbound *in);
 static void decap(struct dp_worker *worker, struct inbound *in);
 static void check_source(struct dp_worker *worker, struct inbound *in);
@@ -53,13 +56,22 @@ void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 	if (in.n == 0)
 		return;
 	find(worker, &in);
+	if (unlikely(worker->spreading)) {
+		spread(worker, &in);
+		return;
+	}
 	open(worker, &in);
+	take_in(worker, &in);
+}
+
+static void take_in(struct dp_worker *worker, struct inbound *in)
+{
 	/* --- The authentication barrier --- */
-	assert(in.authentic);
-	accept(worker, &in);
-	decap(worker, &in);
-	check_source(worker, &in);
-	deliver(worker, &in);
+	assert(in->authentic);
+	accept(worker, in);
+	decap(worker, in);
+	check_source(worker, in);
+	deliver(worker, in);
 }
 
 /* ---- classify: data goes on, handshakes to control, the rest to the host ---- */
@@ -369,6 +381,61 @@ static void open(struct dp_worker *worker, struct inbound *in)
 	}
 	in->n = kept;
 	dp_drop_batch(worker, &forged, DP_DROP_FORGED);
+}
+
+/* ---- the same while this worker spreads its AEAD work ---- */
+
+static void spread(struct dp_worker *worker, struct inbound *in)
+{
+	if (in->n == 0)
+		return;
+	for (unsigned i = 0; i < in->n; i++) {
+		dp_mbuf(in->mbufs[i])->header_len = in->header_len[i];
+		dp_mbuf(in->mbufs[i])->interface = in->interface[i];
+	}
+	dp_spread_begin(worker, DP_JOB_OPEN, in->mbufs, in->ops, in->n);
+}
+
+/* True while the key that the packet was opened with is that of its index. */
+static bool is_still_the_session(struct dp_worker *worker, uint32_t index, const uint8_t *key)
+{
+	const struct wg_session *session = dp_session_in_slot(worker->dp, index);
+	return session != NULL && session->local_index == index &&
+	       equal_ct(session->receive_key, key, WG_KEY_BYTES);
+}
+
+/* As find had it, of what is authentic and still has its session. */
+static void restore(struct dp_worker *worker, const struct dp_job *job, struct inbound *in)
+{
+	struct dp_batch forged, gone;
+	forged.n = gone.n = 0;
+	for (unsigned i = 0; i < job->n; i++) {
+		struct rte_mbuf *m = job->mbufs[i];
+		unsigned at = in->n;
+		in->mbufs[at] = m;
+		in->header_len[at] = dp_mbuf(m)->header_len;
+		in->interface[at] = dp_mbuf(m)->interface;
+		in->ops[at] = job->ops[i];
+		in->frames[at] = job->ops[i].data - sizeof(struct wg_msg_data) - in->header_len[at];
+		if (unlikely((job->opened >> i & 1) == 0))
+			dp_batch_add(&forged, m);
+		else if (unlikely(!is_still_the_session(worker, index_of(in, at), job->ops[i].key)))
+			dp_batch_add(&gone, m);
+		else
+			in->n++;
+	}
+	dp_drop_batch(worker, &forged, DP_DROP_FORGED);
+	dp_drop_batch(worker, &gone, DP_DROP_SESSION_GONE);
+}
+
+void dp_inbound_opened(struct dp_worker *worker, const struct dp_job *job)
+{
+	struct inbound in;
+	in.n = 0;
+	in.authentic = true;
+	restore(worker, job, &in);
+	find(worker, &in);
+	take_in(worker, &in);
 }
 
 /* ---- accept: replay window, stamps, hints; once for each run of a session ---- */

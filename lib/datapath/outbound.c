@@ -35,6 +35,7 @@ static void number(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void encap(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void seal(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void account(struct dp_worker *worker, const struct dp_tunnel_burst *burst);
+static void spread(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void send(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 
 void dp_outbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
@@ -58,8 +59,14 @@ void dp_outbound_route(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 
 static void seal_and_send(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 {
+	if (unlikely(worker->spreading))
+		dp_spread_make_room(worker);
 	number(worker, burst);
 	encap(worker, burst);
+	if (unlikely(worker->spreading)) {
+		spread(worker, burst);
+		return;
+	}
 	seal(worker, burst);
 	account(worker, burst);
 	send(worker, burst);
@@ -479,14 +486,31 @@ static inline void finish_udp_checksum(
 	}
 }
 
-static void send_by_kernel(struct dp_worker *worker, struct dp_tunnel_burst *burst, unsigned i)
+/* What exceeds the MTU of the port or of the route the kernel fragments. */
+static inline bool goes_by_kernel(
+	const struct dp_worker *worker, const struct dp_tunnel_burst *burst, unsigned i)
+{
+	const struct dp_outer *outer = burst->outers[i];
+	const struct dp_port *port = &worker->dp->ports[outer->port];
+	unsigned len = burst->mbufs[i]->data_len - ETHER_HEADER_BYTES;
+	return outer->via_kernel || len > port->mtu || (outer->mtu != 0 && len > outer->mtu);
+}
+
+/* Sets what travels with a sealed frame. */
+static void set_sealed(const struct dp_tunnel_burst *burst, unsigned i, enum dp_kind kind)
+{
+	struct dp_mbuf *info = dp_mbuf(burst->mbufs[i]);
+	set_kind(burst->mbufs[i], kind, burst, i);
+	info->port = burst->outers[i]->port;
+	info->header_len = burst->outers[i]->header_len;
+}
+
+static void send_by_kernel(struct dp_worker *worker, struct rte_mbuf *m)
 {
 	struct dp_batch socket;
 	socket.n = 0;
-	set_kind(burst->mbufs[i], DP_HOST_SOCKET, burst, i);
-	dp_mbuf(burst->mbufs[i])->header_len = burst->outers[i]->header_len;
-	dp_batch_add(&socket, burst->mbufs[i]);
-	dp_to_host(worker, dp_netdev_of_interface(burst->interface[i]), &socket);
+	dp_batch_add(&socket, m);
+	dp_to_host(worker, dp_netdev_of_interface(dp_mbuf(m)->interface), &socket);
 }
 
 static void send(struct dp_worker *worker, struct dp_tunnel_burst *burst)
@@ -494,15 +518,39 @@ static void send(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 	for (unsigned i = 0; i < burst->n; i++) {
 		struct rte_mbuf *m = burst->mbufs[i];
 		const struct dp_outer *outer = burst->outers[i];
-		const struct dp_port *port = &worker->dp->ports[outer->port];
-		unsigned len = m->data_len - ETHER_HEADER_BYTES;
-		/* What exceeds the MTU of the port or of the route the kernel fragments. */
-		if (unlikely(outer->via_kernel || len > port->mtu ||
-			     (outer->mtu != 0 && len > outer->mtu))) {
-			send_by_kernel(worker, burst, i);
+		if (unlikely(goes_by_kernel(worker, burst, i))) {
+			set_sealed(burst, i, DP_HOST_SOCKET);
+			send_by_kernel(worker, m);
 			continue;
 		}
-		finish_udp_checksum(m, outer->header_len, port);
+		finish_udp_checksum(m, outer->header_len, &worker->dp->ports[outer->port]);
 		dp_transmit(worker, outer->port, m);
+	}
+}
+
+/* ---- the same while this worker spreads its AEAD work: accounted now, sent when sealed ---- */
+
+static void spread(struct dp_worker *worker, struct dp_tunnel_burst *burst)
+{
+	if (burst->n == 0)
+		return;
+	account(worker, burst);
+	for (unsigned i = 0; i < burst->n; i++)
+		set_sealed(
+			burst, i, goes_by_kernel(worker, burst, i) ? DP_HOST_SOCKET : DP_TRANSMIT);
+	dp_spread_begin(worker, DP_JOB_SEAL, burst->mbufs, burst->ops, burst->n);
+}
+
+void dp_outbound_sealed(struct dp_worker *worker, const struct dp_job *job)
+{
+	for (unsigned i = 0; i < job->n; i++) {
+		struct rte_mbuf *m = job->mbufs[i];
+		const struct dp_mbuf *info = dp_mbuf(m);
+		if (unlikely(info->kind == DP_HOST_SOCKET)) {
+			send_by_kernel(worker, m);
+			continue;
+		}
+		finish_udp_checksum(m, info->header_len, &worker->dp->ports[info->port]);
+		dp_transmit(worker, info->port, m);
 	}
 }

@@ -9,6 +9,7 @@
 #include <rte_ring_elem.h>
 
 #include "datapath/burst.h"
+#include "datapath/spread.h"
 
 int dp_worker_create(struct dp *dp, const struct dp_worker_config *config, struct dp_worker **out)
 {
@@ -24,6 +25,11 @@ int dp_worker_create(struct dp *dp, const struct dp_worker_config *config, struc
 		return error;
 	}
 	worker->dp = dp;
+	if (dp_spread_create(worker) != 0) {
+		aead_batch_destroy(worker->aead);
+		rte_free(worker);
+		return -ENOMEM;
+	}
 	worker->id = config->id;
 	/* Apart from the other workers' numbers: they send to the same addresses. */
 	worker->ip_id = (uint16_t)(config->id * (65536u / LIMIT_WORKERS));
@@ -40,6 +46,7 @@ void dp_worker_destroy(struct dp_worker *worker)
 		return;
 	for (unsigned port = 0; port < LIMIT_PORTS; port++)
 		rte_pktmbuf_free_bulk(worker->tx[port].mbufs, worker->tx[port].n);
+	dp_spread_destroy(worker);
 	rte_rcu_qsbr_thread_unregister(worker->dp->qsbr, worker->id);
 	aead_batch_destroy(worker->aead);
 	rte_free(worker);
@@ -118,6 +125,8 @@ void dp_flush_port(struct dp_worker *worker, unsigned port)
 
 void dp_worker_flush(struct dp_worker *worker)
 {
+	if (unlikely(worker->spreading))
+		dp_spread_end(worker);
 	while (worker->tx_pending != 0)
 		dp_flush_port(worker, (unsigned)__builtin_ctz(worker->tx_pending));
 }

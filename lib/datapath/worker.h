@@ -39,7 +39,10 @@ struct dp_counters {
 	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, for frames from ports */
 	uint64_t input_cycles;			   /* the same for in_ring */
 	uint64_t aead_cycles;			   /* of these, in the AEAD */
+	uint64_t helped_packets; /* sealed or opened for other workers: spread.h */
 };
+
+struct dp_spread;
 
 struct dp_tx {
 	uint16_t n;
@@ -56,6 +59,8 @@ struct dp_worker {
 	void *send_arg;
 	struct dp_counters counters;
 	struct dp_drops drops;
+	bool spreading; /* bursts go through dp_spread_begin() */
+	struct dp_spread *spread;
 	uint32_t tx_pending; /* bit p: tx[p] is not empty */
 	struct dp_tx tx[LIMIT_PORTS];
 };

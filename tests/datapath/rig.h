@@ -29,7 +29,7 @@
 
 #define RIG_PEERS     4 /* ids 1..3 */
 #define RIG_PORTS     3
-#define RIG_WORKERS   2 /* the rig makes the first; a test may make another */
+#define RIG_WORKERS   3 /* the rig makes the first; a test may make the others */
 #define RIG_SINK_MAX  1024
 #define RIG_MTU	      1420
 #define RIG_NOW_NS    (1000 * NS_PER_SEC)

@@ -14,7 +14,7 @@
 #include "base/bytes.h"
 #include "wg/messages.h"
 
-#define ROUNDS	 8
+#define ROUNDS	 60
 #define MESSAGES 150 /* each way and round, half of them of peer 1, half of peer 2 */
 #define BYTES	 64  /* of an inner packet */
 #define TAG	 40  /* where in it its number stands */

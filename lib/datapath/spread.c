@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "datapath/spread.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_cycles.h>
+#include <rte_malloc.h>
+#include <rte_pause.h>
+#include <rte_ring.h>
+
+#include "crypto/wipe.h"
+#include "datapath/burst.h"
+
+/* A job of fewer packets is done sooner than another core has fetched it. */
+#define SMALL_JOB 8
+
+static_assert((LIMIT_JOBS & (LIMIT_JOBS - 1)) == 0, "a position is a mask away from its job");
+
+int dp_spread_create(struct dp_worker *worker)
+{
+	if (worker->dp->workers == 1)
+		return 0;
+	worker->spread = rte_zmalloc("wg_spread", sizeof(*worker->spread), 64);
+	return worker->spread == NULL ? -ENOMEM : 0;
+}
+
+static struct dp_job *job_at(struct dp_spread *spread, unsigned position)
+{
+	return &spread->jobs[position & (LIMIT_JOBS - 1)];
+}
+
+static void wipe_keys(struct dp_job *job)
+{
+	wipe(job->keys, job->keys_n * sizeof(job->keys[0]));
+	job->keys_n = 0;
+}
+
+void dp_spread_destroy(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	if (spread == NULL)
+		return;
+	dp_spread_leave(worker);
+	dp_spread_set(worker, false);
+	for (; spread->head != spread->tail; spread->head++) {
+		struct dp_job *job = job_at(spread, spread->head);
+		rte_pktmbuf_free_bulk(job->mbufs, job->n);
+		wipe_keys(job);
+	}
+	rte_free(spread);
+	worker->spread = NULL;
+}
+
+/* ---- what the loops tell ---- */
+
+static void update_spreading(struct dp_worker *worker)
+{
+	const struct dp_spread *spread = worker->spread;
+	worker->spreading = spread->on || spread->head != spread->tail;
+}
+
+void dp_spread_set(struct dp_worker *worker, bool on)
+{
+	struct dp_spread *spread = worker->spread;
+	if (likely(spread == NULL || spread->on == on))
+		return;
+	spread->on = on;
+	dp_spread_leave(worker);
+	if (on)
+		atomic_fetch_add_explicit(&worker->dp->spread_wanted, 1, memory_order_relaxed);
+	else
+		atomic_fetch_sub_explicit(&worker->dp->spread_wanted, 1, memory_order_relaxed);
+	update_spreading(worker);
+}
+
+bool dp_spread_wanted(const struct dp *dp)
+{
+	return atomic_load_explicit(&dp->spread_wanted, memory_order_relaxed) != 0;
+}
+
+static unsigned helpers(const struct dp *dp)
+{
+	return atomic_load_explicit(&dp->spread_helpers, memory_order_relaxed);
+}
+
+void dp_spread_leave(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	if (likely(spread == NULL || !spread->helping))
+		return;
+	spread->helping = false;
+	atomic_fetch_sub_explicit(&worker->dp->spread_helpers, 1, memory_order_relaxed);
+}
+
+/* ---- helping ---- */
+
+struct dp_job *dp_spread_take(struct dp *dp)
+{
+	void *job;
+	return rte_ring_dequeue(dp->job_ring, &job) == 0 ? job : NULL;
+}
+
+void dp_spread_work(struct dp_worker *worker, struct dp_job *job)
+{
+	uint64_t begin = rte_rdtsc();
+	if (job->kind == DP_JOB_OPEN)
+		job->opened = aead_batch_open(worker->aead, job->ops, job->n);
+	else
+		aead_batch_seal(worker->aead, job->ops, job->n);
+	worker->counters.aead_cycles += rte_rdtsc() - begin;
+	atomic_store_explicit(&job->done, true, memory_order_release);
+}
+
+unsigned dp_spread_help(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	if (likely(spread == NULL || (!dp_spread_wanted(worker->dp) && !worker->spreading)))
+		return 0;
+	if (!spread->helping && !worker->spreading) {
+		spread->helping = true;
+		atomic_fetch_add_explicit(&worker->dp->spread_helpers, 1, memory_order_relaxed);
+	}
+	struct dp_job *job = dp_spread_take(worker->dp);
+	if (job == NULL)
+		return 0;
+	unsigned n = job->n; /* once it is done the job may become another */
+	dp_spread_work(worker, job);
+	worker->counters.helped_packets += n;
+	return n;
+}
+
+/* ---- the owner's side: begin, and end in order ---- */
+
+/* Copies what the job needs of the world. */
+static void fill(struct dp_job *job, enum dp_job_kind kind, struct rte_mbuf **mbufs,
+	const struct aead_op *ops, unsigned n)
+{
+	atomic_store_explicit(&job->done, false, memory_order_relaxed);
+	job->kind = (uint8_t)kind;
+	job->n = (uint8_t)n;
+	memcpy(job->mbufs, mbufs, n * sizeof(mbufs[0]));
+	memcpy(job->ops, ops, n * sizeof(ops[0]));
+	for (unsigned i = 0; i < n; i++) {
+		if (i == 0 || ops[i].key != ops[i - 1].key)
+			memcpy(job->keys[job->keys_n++], ops[i].key, WG_KEY_BYTES);
+		job->ops[i].key = job->keys[job->keys_n - 1];
+	}
+}
+
+/* True when some helper will take it: each has at most one job waiting for it. */
+static bool hand_over(struct dp_worker *worker, struct dp_job *job)
+{
+	struct dp *dp = worker->dp;
+	return worker->spread->on && job->n >= SMALL_JOB &&
+	       rte_ring_count(dp->job_ring) < helpers(dp) &&
+	       rte_ring_enqueue(dp->job_ring, job) == 0;
+}
+
+void dp_spread_make_room(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	/* The last place is for what a job that ends begins: one other at most (peer to peer). */
+	assert(!spread->ending || spread->tail - spread->head < LIMIT_JOBS);
+	while (unlikely(!spread->ending && spread->tail - spread->head == LIMIT_JOBS - 1)) {
+		struct dp_job *job = dp_spread_take(worker->dp);
+		if (job != NULL)
+			dp_spread_work(worker, job);
+		else
+			rte_pause();
+		dp_spread_end(worker);
+	}
+}
+
+void dp_spread_begin(struct dp_worker *worker, enum dp_job_kind kind, struct rte_mbuf **mbufs,
+	const struct aead_op *ops, unsigned n)
+{
+	struct dp_spread *spread = worker->spread;
+	dp_spread_make_room(worker);
+	struct dp_job *job = job_at(spread, spread->tail++);
+	worker->spreading = true;
+	fill(job, kind, mbufs, ops, n);
+	if (!hand_over(worker, job))
+		dp_spread_work(worker, job);
+	dp_spread_end(worker);
+}
+
+static void end_done(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	while (spread->head != spread->tail) {
+		struct dp_job *job = job_at(spread, spread->head);
+		if (!atomic_load_explicit(&job->done, memory_order_acquire))
+			return;
+		if (job->kind == DP_JOB_OPEN)
+			dp_inbound_opened(worker, job);
+		else
+			dp_outbound_sealed(worker, job);
+		wipe_keys(job);
+		spread->head++;
+	}
+}
+
+void dp_spread_end(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	struct dp_job *job;
+	if (spread->ending)
+		return;
+	spread->ending = true;
+	end_done(worker);
+	/* The helpers became busy, or went: what they left behind is the owner's. */
+	while (spread->head != spread->tail && helpers(worker->dp) == 0 &&
+		(job = dp_spread_take(worker->dp)) != NULL) {
+		dp_spread_work(worker, job);
+		end_done(worker);
+	}
+	spread->ending = false;
+	update_spreading(worker);
+}
