@@ -4,8 +4,8 @@
  * burst: first come the blocks that give the one-time keys, then those of the texts, so that only
  * the last pass of a burst has idle lanes. Poly1305 takes packets of about one length together.
  *
- * Secrets stay in registers, on the stack and in the scratch area of the context. The latter two
- * and the registers are wiped before each return.
+ * Secrets are in vector registers, on the stack and in the context: all three are wiped before each
+ * return.
  */
 #include <assert.h>
 #include <errno.h>
@@ -30,13 +30,12 @@ struct pass {
 	const uint8_t *key[LANES + RUN];
 	uint64_t counter[LANES + RUN];
 	uint32_t block[LANES + RUN];
-	uintptr_t
-		text[LANES + RUN]; /* where the key stream goes, but of lanes with one-time keys */
-	unsigned lanes;		   /* in use */
-	unsigned keys;		   /* the first of them, for one-time keys of packets ... */
-	unsigned first_packet;	   /* ... from this one on */
-	uint32_t partial;	   /* bit mask: lanes with less than a block of text */
-	uint8_t bytes[LANES];	   /* of text, in those */
+	uintptr_t text[LANES + RUN]; /* unless for a one-time key */
+	unsigned lanes;		     /* in use */
+	unsigned keys;		     /* the first of them, for one-time keys of packets ... */
+	unsigned first_packet;	     /* ... from this one on */
+	uint32_t partial;	     /* bit mask: lanes with less than a block of text */
+	uint8_t bytes[LANES];	     /* of text, in those */
 };
 
 struct context {
@@ -46,8 +45,8 @@ struct context {
 
 	/* Secret during a call, zero between calls. */
 	__m512i states[LANES]; /* vectors of words, then one of each lane's key stream */
-	_Alignas(64) uint8_t
-		one_time_keys[AEAD_BATCH_MAX + 1][ONE_TIME_KEY_BYTES]; /* the last stays zero */
+	/* The last one is a dummy's and stays zero. */
+	_Alignas(64) uint8_t one_time_keys[AEAD_BATCH_MAX + 1][ONE_TIME_KEY_BYTES];
 };
 
 /* What is planned next: the one-time key of packet 'key', then 'block' of packet 'packet'. */
@@ -58,6 +57,46 @@ struct walk {
 	unsigned packet;
 	uint32_t block;
 };
+
+static bool plan(struct pass *pass, struct walk *walk);
+static void run(struct context *ctx);
+static void run_held(struct context *ctx);
+static void xor_lanes(struct context *ctx, unsigned from, unsigned to);
+static size_t compute_tags(
+	struct context *ctx, const struct aead_op *ops, unsigned n, bool sealing);
+static uint64_t compare_tags(const struct context *ctx, const struct aead_op *ops, unsigned n);
+static void wipe_secrets(struct context *ctx, unsigned n, size_t stack_bytes);
+
+static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+	struct walk walk = {.ops = ops, .n = n};
+
+	while (plan(&ctx->pass, &walk))
+		run(ctx);
+	wipe_secrets(ctx, n, compute_tags(ctx, ops, n, true));
+}
+
+static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	struct context *ctx = (struct context *)batch;
+	struct walk walk = {.ops = ops, .n = n};
+	uint64_t authentic;
+	size_t stack_bytes;
+
+	/* Tags are of the ciphertext: text in the pass of the last one-time keys has to wait. */
+	while (walk.key < n) {
+		plan(&ctx->pass, &walk);
+		run_held(ctx);
+	}
+	stack_bytes = compute_tags(ctx, ops, n, false);
+	authentic = compare_tags(ctx, ops, n);
+	xor_lanes(ctx, ctx->pass.keys, ctx->pass.lanes);
+	while (plan(&ctx->pass, &walk))
+		run(ctx);
+	wipe_secrets(ctx, n, stack_bytes);
+	return authentic;
+}
 
 static bool supported(void)
 {
@@ -388,7 +427,7 @@ static size_t compute_tags(struct context *ctx, const struct aead_op *ops, unsig
 	return stack_bytes;
 }
 
-/* ---- the two directions ---- */
+/* ---- the end of a call ---- */
 
 /* wipe() of whole cache lines, without a call for a few of them. */
 static inline void wipe_lines(void *lines, size_t bytes)
@@ -433,16 +472,6 @@ static void wipe_secrets(struct context *ctx, unsigned n, size_t stack_bytes)
 	wipe_registers();
 }
 
-static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
-{
-	struct context *ctx = (struct context *)batch;
-	struct walk walk = {.ops = ops, .n = n};
-
-	while (plan(&ctx->pass, &walk))
-		run(ctx);
-	wipe_secrets(ctx, n, compute_tags(ctx, ops, n, true));
-}
-
 static uint64_t compare_tags(const struct context *ctx, const struct aead_op *ops, unsigned n)
 {
 	uint64_t authentic = 0;
@@ -455,27 +484,6 @@ static uint64_t compare_tags(const struct context *ctx, const struct aead_op *op
 
 		authentic |= same << i;
 	}
-	return authentic;
-}
-
-static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
-{
-	struct context *ctx = (struct context *)batch;
-	struct walk walk = {.ops = ops, .n = n};
-	uint64_t authentic;
-	size_t stack_bytes;
-
-	/* Tags are of the ciphertext: text in the pass of the last one-time keys has to wait. */
-	while (walk.key < n) {
-		plan(&ctx->pass, &walk);
-		run_held(ctx);
-	}
-	stack_bytes = compute_tags(ctx, ops, n, false);
-	authentic = compare_tags(ctx, ops, n);
-	xor_lanes(ctx, ctx->pass.keys, ctx->pass.lanes);
-	while (plan(&ctx->pass, &walk))
-		run(ctx);
-	wipe_secrets(ctx, n, stack_bytes);
 	return authentic;
 }
 
