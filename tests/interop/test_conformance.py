@@ -448,6 +448,17 @@ def test_next_session_waits_for_its_first_packet(new, host, drops):
     client.check(host)
 
 
+def test_staged_packets_oldest_lost(new, host, drops):
+    """128 packets wait for a session; of more, the oldest are lost and the newest arrive."""
+    client = new(endpoint=True)
+    for n in range(140):
+        host.send(client, b"%d" % n)
+    drops.reach(12, "stage_full")
+    client.respond()
+    assert [client.inner().payload for _ in range(128)] == [b"%d" % n for n in range(12, 140)]
+    client.check(host)
+
+
 def test_initiations_cross(new, host):
     """Both sides initiate at once: whichever handshake is completed, data passes."""
     client = new(endpoint=True)
@@ -1357,6 +1368,8 @@ def scenario_rekey_as_initiator(bench):
             else:
                 received += 1
             datagram = client.receive(0.3)
+        while host.receive(0):
+            pass
     return {"rekeyed": rekeyed, "old": old, "client": client, "host": host, "received": received}
 
 
@@ -1394,6 +1407,7 @@ def scenario_early_rekey_on_receive(bench):
     client.respond()
     began = time.monotonic()
     client.data()
+    client.send(client.session.seal())  # it has been heard: no reason for a new handshake
     before = client.drain(began + 163 - time.monotonic())
     client.send(client.session.seal())
     before += client.drain(began + 166.5 - time.monotonic())

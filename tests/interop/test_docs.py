@@ -30,3 +30,17 @@ def test_options_are_documented():
     operations = read("docs", "operations.md")
     for option in set(re.findall(r"--[a-z-]+", help_text)):
         assert option in operations or option in read("README.md"), option
+
+
+def test_tests_of_the_protocol_exist():
+    """docs/protocol.md names tests as file.function."""
+    functions = set()
+    for directory, _, names in os.walk(os.path.join(lab.ROOT, "tests")):
+        for name in names:
+            found = re.fullmatch(r"test_(\w+)\.(c|py)", name)
+            if found:
+                code = read(directory, name)
+                functions |= {f"{found[1]}.{function}" for function
+                              in re.findall(r"^(?:def|static void) (\w+)\(", code, re.M)}
+    named = set(re.findall(r"`(\w+\.\w+)`", read("docs", "protocol.md"))) - {"file.function"}
+    assert len(named) > 100 and named <= functions, sorted(named - functions)
