@@ -127,7 +127,8 @@ unsigned dp_spread_help(struct dp_worker *worker)
 		return 0;
 	unsigned n = job->n; /* once it is done the job may become another */
 	dp_spread_work(worker, job);
-	worker->counters.helped_packets += n;
+	if (job < spread->jobs || job >= spread->jobs + LIMIT_JOBS)
+		worker->counters.helped_packets += n;
 	return n;
 }
 

@@ -134,6 +134,8 @@ class Gateway:
     ports, or whole --vdev arguments.
     """
 
+    lcores = "0@0,1@1"  # control's, and one worker's
+
     def __init__(self, namespace, outer, inner=(), name=None, config=None, options=(), eal=(),
                  wait=True):
         self.namespace = namespace
@@ -157,7 +159,7 @@ class Gateway:
     def argv(self):
         file_prefix = f"{self.lab.prefix}-{self.name}"
         argv = [os.path.join(build_dir(), "app/dpdk-wg"), "--no-pci", "--no-huge", "-m", "256",
-                "--file-prefix", file_prefix, "--lcores", "0@0,1@1", *self.eal]
+                "--file-prefix", file_prefix, "--lcores", self.lcores, *self.eal]
         names = {}
         for device in dict.fromkeys(self.outer + self.inner):
             if "," not in device:

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Two workers: ports with one queue, which one of them reads, and ports with a queue for each."""
+import json
+import re
+
+import lab
+import pytest
+from test_gateway import tcp
+
+PORTS = {
+    "one-queue": (["v_out"], ["v_in"]),
+    "two-queues": (["net_af_packet0,iface=v_out,qpairs=2"], ["net_af_packet1,iface=v_in,qpairs=2"]),
+    "mixed": (["net_af_packet0,iface=v_out,qpairs=2"], ["v_in"]),
+}
+
+
+@pytest.fixture(params=PORTS)
+def two_workers(topology, request, monkeypatch):
+    outer, inner = PORTS[request.param]
+
+    class Gateway(lab.Gateway):
+        lcores = "0@0,1@1,2@0"
+
+        def __init__(self, namespace, _outer, _inner, **options):
+            super().__init__(namespace, outer, inner, **options)
+
+    monkeypatch.setattr(lab, "Gateway", Gateway)
+    return lab.Site(topology)
+
+
+def workers(site):
+    """Received and helped packets of each worker."""
+    answer = site.gateway.telemetry("/wg/lcores")
+    return [{what: answer[f"worker{n}_{what}"] for what in ("received", "helped_packets")}
+            for n in range(2)]
+
+
+def udp_flows(client, server, address, flows=64, packets=20):
+    """Echoes numbered packets on many flows; returns (answers, answers out of order)."""
+    echo = ("import socket,sys\n"
+            f"s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('{address}', 7007))\n"
+            "print('bound', flush=True)\n"
+            "while True:\n d, a = s.recvfrom(2048); s.sendto(d, a)\n")
+    ask = f"""
+import select, socket, time
+socks = []
+for _ in range({flows}):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(('{address}', 7007)); s.setblocking(False); socks.append(s)
+last, answers, disorder = dict.fromkeys(socks, -1), 0, 0
+for n in range({packets}):
+    for s in socks:
+        s.send(n.to_bytes(4, 'big') * (1 + n * 10))
+    end = time.monotonic() + 2
+    waiting = set(socks)
+    while waiting and time.monotonic() < end:
+        for s in select.select(list(waiting), [], [], 0.1)[0]:
+            got = int.from_bytes(s.recv(2048)[:4], 'big')
+            answers += 1
+            disorder += got <= last[s]
+            last[s] = got
+            if got == n:
+                waiting.discard(s)
+print(answers, disorder)
+"""
+    process = server.start("python3", "-c", echo, log="echo.log")
+    lab.wait_for("the echo", lambda: "bound" in open(process.log, encoding="utf-8").read())
+    done = client.run("python3", "-c", ask, timeout=100)
+    server.lab.stop(process)
+    return tuple(map(int, done.stdout.split()))
+
+
+def test_two_workers(two_workers):
+    site = two_workers
+    wan, lan = site.topology.wan, site.topology.lan
+    assert site.ping_through(), site.gateway.tail()
+    for client, server, address in ((wan, lan, "10.1.0.2"), (lan, wan, "10.9.0.2"),
+                                    (lan, wan, "fd09::2")):
+        assert tcp(client, server, address) > 1
+        assert tcp(client, server, address, reverse=True) > 1
+    for client, server, address in ((wan, lan, "10.1.0.2"), (lan, wan, "10.9.0.2")):
+        answers, disorder = udp_flows(client, server, address)
+        assert (answers, disorder) == (64 * 20, 0), site.gateway.drops()
+    print("workers:", workers(site), "drops:", site.gateway.drops())
+    assert "forged" not in site.gateway.drops() and "replayed" not in site.gateway.drops()
+    assert site.gateway.stop() == 0, site.gateway.tail()
+
+
+def test_ends_cleanly_while_saturated(two_workers):
+    """Whatever jobs one worker has with the other."""
+    site = two_workers
+    assert site.ping_through()
+    # Nobody listens: the client's answers are of no matter.
+    flood = ("import socket\n"
+             "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+             "s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)\n"
+             "while True:\n s.sendto(bytes(1300), ('10.9.0.2', 9))\n")
+    for n in range(2):
+        site.topology.lan.start("python3", "-c", flood, log=f"flood{n}")
+    before = sum(w["received"] for w in workers(site))
+    lab.wait_for("traffic", lambda: sum(w["received"] for w in workers(site)) > before + 50000)
+    print("workers:", workers(site), "drops:", site.gateway.drops())
+    assert site.gateway.stop() == 0, site.gateway.tail()
