@@ -24,6 +24,7 @@
 #include "interface.h"
 #include "log.h"
 #include "mirror.h"
+#include "neighbours.h"
 #include "uapi_server.h"
 
 /* Work of one turn: keeps a turn around a millisecond even with handshakes of 0.15 ms each. */
@@ -310,6 +311,7 @@ void control_run(struct gateway *gateway)
 		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
 			uapi_server_process(gateway->uapi, now);
 		work += endpoint_resolve_some(gateway, RESOLVES_A_TURN);
+		neighbours_keep(gateway, now.mono_ns);
 		dp_reclaim_poll(gateway->dp->reclaim, RECLAIMS_A_TURN);
 
 		if (work > 0)

@@ -7,6 +7,7 @@
 #include "interface.h"
 #include "log.h"
 #include "mirror.h"
+#include "neighbours.h"
 #include "net/outer.h"
 
 /* Data messages: DSCP 0, as in Linux; ECN is the packet's. */
@@ -43,6 +44,8 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 	struct dp_outer outer;
 
 	if (path->remote.addr.family == IP_NONE || !interface->socket_open) {
+		neighbours_set_peer(
+			interface->gateway->neighbours, wg_peer_id(peer), 0, &path->remote.addr);
 		publish(interface, peer, NULL);
 		return;
 	}
@@ -60,6 +63,8 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 		way.local.family = path->remote.addr.family;
 	}
 	prepare(interface, path, &way, &outer);
+	neighbours_set_peer(interface->gateway->neighbours, wg_peer_id(peer),
+		way.via_kernel ? 0 : way.ifindex, &way.neighbour);
 	publish(interface, peer, &outer);
 }
 

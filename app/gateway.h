@@ -23,6 +23,7 @@ struct interface;
 struct host_exchange;
 struct ifconfig;
 struct mirror;
+struct neighbours;
 struct uapi_server;
 
 struct gateway {
@@ -42,6 +43,7 @@ struct gateway {
 	uint32_t peer_ids;	      /* ids at or above were never used */
 	uint32_t resolve_next;	      /* endpoints from this peer id on are to be resolved again */
 	uint64_t under_load_until_ns; /* handshake messages need cookies until then */
+	struct neighbours *neighbours;
 	struct interface *interfaces[LIMIT_INTERFACES];
 	unsigned interface_count;
 

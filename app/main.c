@@ -23,6 +23,7 @@
 #include "icmp_reply.h"
 #include "interface.h"
 #include "log.h"
+#include "neighbours.h"
 #include "options.h"
 #include "telemetry.h"
 #include "uapi_server.h"
@@ -70,7 +71,8 @@ static int make_protocol_state(struct gateway *gateway)
 	void *peers = mmap(NULL, LIMIT_PEERS * sizeof(*gateway->peers), PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	gateway->peers = peers == MAP_FAILED ? NULL : peers;
-	if (gateway->indices && gateway->ids && gateway->peers)
+	gateway->neighbours = neighbours_create();
+	if (gateway->indices && gateway->ids && gateway->peers && gateway->neighbours)
 		return 0;
 	log_error("out of memory for the tables of peers");
 	return -ENOMEM;
@@ -84,6 +86,8 @@ static void free_protocol_state(struct gateway *gateway)
 		wg_ids_destroy(gateway->ids);
 	if (gateway->peers)
 		munmap(gateway->peers, LIMIT_PEERS * sizeof(*gateway->peers));
+	if (gateway->neighbours)
+		neighbours_destroy(gateway->neighbours);
 }
 
 /* --- Ports, buffers, workers --- */

@@ -346,6 +346,16 @@ int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)
 	return 0;
 }
 
+bool dp_nexthop_was_used(struct dp *dp, uint32_t id)
+{
+	assert(id < LIMIT_NEXTHOPS);
+	struct dp_nexthop *nexthop = atomic_load_explicit(&dp->nexthops[id], memory_order_relaxed);
+	if (nexthop == NULL || !atomic_load_explicit(&nexthop->used, memory_order_relaxed))
+		return false;
+	atomic_store_explicit(&nexthop->used, false, memory_order_relaxed);
+	return true;
+}
+
 void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on)
 {
 	assert(family == IP_V4 || family == IP_V6);

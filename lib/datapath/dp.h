@@ -88,6 +88,8 @@ struct dp_nexthop {
 	uint8_t kind;	   /* enum dp_nexthop_kind */
 	uint8_t port;	   /* DP_NEXTHOP_PORT */
 	uint8_t interface; /* DP_NEXTHOP_WG */
+	/* [workers set, control clears] DP_NEXTHOP_PORT: a packet went there. */
+	_Atomic bool used;
 	/* DP_NEXTHOP_PORT: destination and source MAC; the type is filled in for each packet. */
 	uint8_t ether[ETHER_HEADER_BYTES];
 };
@@ -98,7 +100,7 @@ struct dp {
 	/* [control w, workers r] Peer id -> peer. */
 	_Atomic(struct dp_peer *) *peers;
 	/* [control w, workers r] Next hop id -> next hop; NULL is DP_NEXTHOP_HOST. */
-	_Atomic(const struct dp_nexthop *) *nexthops;
+	_Atomic(struct dp_nexthop *) *nexthops;
 	/* Inner destination -> next hop id; no match is the host. Changed by control in place. */
 	struct dp_lpm *routes;
 	/* [control w, workers r] False: the host forwards all of that family (ip_forward is off, or
@@ -195,6 +197,8 @@ int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg
 
 /* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM. */
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop);
+/* Whether a worker sent to this next hop since the last such question. */
+bool dp_nexthop_was_used(struct dp *dp, uint32_t id);
 /* Whether the workers forward this family or leave it to the host. At first they do. */
 void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on);
 /* Our own addresses, all of them, in any order. 0 or -ENOMEM. */

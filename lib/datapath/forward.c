@@ -3,7 +3,7 @@
 
 #include "net/inner.h"
 
-static const struct dp_nexthop *nexthop_by_id(const struct dp *dp, uint32_t id)
+static struct dp_nexthop *nexthop_by_id(const struct dp *dp, uint32_t id)
 {
 	if (id >= LIMIT_NEXTHOPS)
 		return NULL; /* DP_LPM_NONE too */
@@ -11,7 +11,7 @@ static const struct dp_nexthop *nexthop_by_id(const struct dp *dp, uint32_t id)
 }
 
 void dp_forward_lookup(const struct dp *dp, const struct dp_lookup *destinations, unsigned n,
-	const struct dp_nexthop **nexthops)
+	struct dp_nexthop **nexthops)
 {
 	uint32_t ids[LIMIT_BURST];
 	dp_lookup_run(destinations, dp->routes, ids);
@@ -26,10 +26,12 @@ void dp_forward_lookup(const struct dp *dp, const struct dp_lookup *destinations
 			nexthops[destinations->at6[i]] = NULL;
 }
 
-static void to_neighbour(
-	struct dp_worker *worker, struct rte_mbuf *m, const struct dp_nexthop *nexthop)
+static void to_neighbour(struct dp_worker *worker, struct rte_mbuf *m, struct dp_nexthop *nexthop)
 {
 	const uint8_t *ip = rte_pktmbuf_mtod(m, const uint8_t *);
+	/* Read first: the line stays shared while control does not ask. */
+	if (unlikely(!atomic_load_explicit(&nexthop->used, memory_order_relaxed)))
+		atomic_store_explicit(&nexthop->used, true, memory_order_relaxed);
 	uint8_t *ether = (uint8_t *)rte_pktmbuf_prepend(m, ETHER_HEADER_BYTES);
 	memcpy(ether, nexthop->ether, ETHER_TYPE);
 	store_be16(ether + ETHER_TYPE, ip_version(ip) == 4 ? ETHER_TYPE_IPV4 : ETHER_TYPE_IPV6);
@@ -38,7 +40,7 @@ static void to_neighbour(
 	dp_transmit(worker, nexthop->port, m);
 }
 
-bool dp_forward(struct dp_worker *worker, struct rte_mbuf *m, const struct dp_nexthop *nexthop,
+bool dp_forward(struct dp_worker *worker, struct rte_mbuf *m, struct dp_nexthop *nexthop,
 	struct dp_tunnel_burst *burst)
 {
 	struct dp *dp = worker->dp;

@@ -14,14 +14,14 @@
  * host forwards this family itself.
  */
 void dp_forward_lookup(const struct dp *dp, const struct dp_lookup *destinations, unsigned n,
-	const struct dp_nexthop **nexthops);
+	struct dp_nexthop **nexthops);
 
 /*
  * Forwards a packet (data at its IP header, validated, TTL above 1): to a port or into burst.
  * False, and the packet is as it was: the host must, for want of a next hop or because it is too
  * big.
  */
-bool dp_forward(struct dp_worker *worker, struct rte_mbuf *m, const struct dp_nexthop *nexthop,
+bool dp_forward(struct dp_worker *worker, struct rte_mbuf *m, struct dp_nexthop *nexthop,
 	struct dp_tunnel_burst *burst);
 
 #endif

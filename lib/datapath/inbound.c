@@ -631,7 +631,7 @@ static void to_host(
 
 static void deliver(struct dp_worker *worker, struct inbound *in)
 {
-	const struct dp_nexthop *nexthops[LIMIT_BURST];
+	struct dp_nexthop *nexthops[LIMIT_BURST];
 	struct dp_tunnel_burst burst; /* for other peers */
 	struct dp_lookup destinations;
 	struct dp_batch host;

@@ -147,7 +147,7 @@ static void validate(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 static void forward(
 	struct dp_worker *worker, unsigned port, struct plain *plain, struct dp_tunnel_burst *burst)
 {
-	const struct dp_nexthop *nexthops[LIMIT_BURST];
+	struct dp_nexthop *nexthops[LIMIT_BURST];
 	struct dp_batch host;
 	host.n = 0;
 	dp_forward_lookup(worker->dp, &plain->destinations, plain->n, nexthops);
