@@ -308,6 +308,8 @@ void control_run(struct gateway *gateway)
 			run_call();
 		if (fds[FD_MIRROR].revents || mirror_deadline_ns(gateway->mirror) <= now.mono_ns)
 			mirror_process(gateway->mirror, now.mono_ns);
+		if (!interface_end_gone(gateway))
+			break;
 		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
 			uapi_server_process(gateway->uapi, now);
 		work += endpoint_resolve_some(gateway, RESOLVES_A_TURN);

@@ -94,8 +94,8 @@ static void link_gone(void *arg, uint32_t ifindex)
 
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
 		if (gateway->interfaces[i]->tun.ifindex == ifindex) {
-			log_warning("%s was removed from the host: its plain traffic stops",
-				gateway->interfaces[i]->name);
+			/* It ends in the control loop: not while the mirror is at work. */
+			gateway->interfaces[i]->gone = true;
 			gateway->interfaces[i]->follow_routes = false;
 		}
 	}

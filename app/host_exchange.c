@@ -488,8 +488,10 @@ static bool read_netdev(struct host_exchange *hx, unsigned index)
 		}
 		if (len < 0) {
 			netdev->lost = true;
-			log_error(
-				"%s: reading failed: %s", netdev->hostif.name, strerror((int)-len));
+			/* The interface was deleted: control hears of that, too. */
+			if (len != -EBADFD)
+				log_error("%s: reading failed: %s", netdev->hostif.name,
+					strerror((int)-len));
 			return false;
 		}
 		deliver_frame(hx, index, &vnet, (uint32_t)len, meta);

@@ -435,7 +435,29 @@ void interface_shutdown(struct interface *interface)
 		host_exchange_detach_netdev(
 			gateway->exchange, dp_netdev_of_interface(interface->id));
 		hostif_destroy(&interface->tun);
+		interface->tun.ifindex = 0;
 	}
+}
+
+/* As with the kernel's own WireGuard: who deletes the link deletes the interface. */
+static void end(struct interface *interface)
+{
+	log_info("%s was removed from the host: it ends", interface->name);
+	uapi_server_remove(interface->gateway->uapi, interface->name);
+	interface_shutdown(interface);
+	interface->gone = false;
+}
+
+bool interface_end_gone(struct gateway *gateway)
+{
+	bool left = gateway->interface_count == 0;
+
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (gateway->interfaces[i]->gone)
+			end(gateway->interfaces[i]);
+		left |= gateway->interfaces[i]->tun.fd >= 0;
+	}
+	return left;
 }
 
 void interface_free(struct interface *interface)

@@ -24,6 +24,7 @@ struct interface {
 	struct udp_socket socket;
 	bool socket_open;
 	uint32_t fwmark;
+	bool gone;	    /* somebody removed its TUN from the host */
 	bool follow_routes; /* the host's routes follow the allowed IPs */
 	struct interface_routes {
 		struct ip_prefix *prefixes;
@@ -41,6 +42,8 @@ int interface_create(struct gateway *gateway, const char *name, const char *path
 /* Takes it from the host and unpublishes everything. Its device lives on for what the workers may
  * still hold, until interface_free(), after they ended and the reclaim queue was drained. */
 void interface_shutdown(struct interface *interface);
+/* Those that were removed from the host since the last call end. False: none is left. */
+bool interface_end_gone(struct gateway *gateway);
 void interface_free(struct interface *interface);
 
 /* The peer whose allowed IPs cover the destination of a whole IP packet, or NULL. */

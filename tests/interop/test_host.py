@@ -4,6 +4,7 @@ Linux as the slow path: what the fast path leaves to the kernel, that the common
 there, and that both follow what happens to links, addresses, routes and neighbours.
 """
 import json
+import os
 import re
 
 import lab
@@ -491,3 +492,106 @@ def test_interface_on_a_port(site, kind):
         # Messages to an address of the host's come in directly if their frames name the port.
         through = risen(before, slow(site.gateway))
         assert through[f"{site.gateway.name} socket_tx_packets"] > 10
+
+
+# --- wg-quick ---
+
+
+@pytest.fixture
+def quick(topology):
+    """wg-quick in the gateway's namespace, with a client outside; ends what it started."""
+    made = Quick(topology)
+    yield made
+    made.close()
+
+
+class Quick:
+    WRAPPER = os.path.join(lab.ROOT, "scripts/wg-quick-dpdk")
+
+    def __init__(self, topology):
+        self.topology = topology
+        self.name = f"{topology.short}q"
+        self.private_key, self.public_key = lab.keypair()
+        self.client = lab.WireguardGo(topology.wan, "cl")
+        self.config = os.path.join(topology.dir, f"{self.name}.conf")
+        self.write(self.config, f"""[Interface]
+PrivateKey = {self.private_key}
+ListenPort = 51820
+Address = 10.9.0.1/24, fd09::1/64
+PostUp = ip addr add 192.0.2.1/24 dev outer0
+PostUp = ip link set outer0 up
+PostUp = ip addr add 10.1.0.1/24 dev inner0
+PostUp = ip link set inner0 up
+
+[Peer]
+PublicKey = {self.client.public_key}
+AllowedIPs = 10.9.0.2/32, fd09::2/128, 10.77.0.0/16
+""")
+        self.write(os.path.join(topology.dir, "wg-quick.env"), f"""# for all interfaces
+EAL_OPTIONS=--no-pci --no-huge -m 256 --file-prefix {topology.prefix}-quick --lcores 0@0,1@1 \
+--vdev net_af_packet0,iface=v_out --vdev net_af_packet1,iface=v_in
+OPTIONS=--outer net_af_packet0 --inner net_af_packet1
+""")
+
+    @staticmethod
+    def write(path, text):
+        with open(path, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(text)
+
+    def run(self, verb, check=True):
+        return self.topology.gw.run("env", f"WG_QUICK_USERSPACE_IMPLEMENTATION={self.WRAPPER}",
+                                    f"DPDK_WG={os.path.join(lab.build_dir(), 'app/dpdk-wg')}",
+                                    f"DPDK_WG_ETC={self.topology.dir}",
+                                    "wg-quick", verb, self.config, check=check)
+
+    def pid(self):
+        with open(f"/run/dpdk-wg/{self.name}.pid", encoding="utf-8") as file:
+            return int(file.read())
+
+    def runs(self):
+        return os.path.exists(f"/proc/{self.pid()}")
+
+    def log(self):
+        with open(f"/run/dpdk-wg/{self.name}.log", encoding="utf-8") as file:
+            return file.read()
+
+    def links(self):
+        return {link["ifname"] for link in self.topology.gw.ip_json("link", "show")}
+
+    def close(self):
+        if os.path.exists(f"/run/dpdk-wg/{self.name}.pid"):
+            if self.runs():
+                os.kill(self.pid(), 15)
+            for kind in ("pid", "log"):
+                os.remove(f"/run/dpdk-wg/{self.name}.{kind}")
+
+
+def test_wg_quick(quick):
+    """Up, down, and up again: addresses, routes and traffic as with the kernel's WireGuard."""
+    topology = quick.topology
+    for _ in range(2):
+        quick.run("up")
+        assert quick.name in quick.links()
+        assert topology.gw.ip_json("route", "show", "10.77.0.0/16")[0]["dev"] == quick.name
+        quick.client.set_private_key("peer", quick.public_key, "endpoint", "192.0.2.1:51820",
+                                     "allowed-ips", "10.1.0.0/24,10.9.0.0/24,fd09::/64")
+        topology.wan.set_up(quick.client.name, "10.9.0.2/32", "fd09::2/128", mtu=1420)
+        for prefix in ("10.1.0.0/24", "10.9.0.0/24", "fd09::/64"):
+            topology.wan.ip("route", "replace", prefix, "dev", quick.client.name)
+        reaches(topology.wan, "10.1.0.2", "10.9.0.1", "fd09::1")
+        reaches(topology.lan, "10.9.0.2")
+        quick.run("down")
+        lab.wait_for("the program's end", lambda: not quick.runs())
+        assert not quick.links() & {"outer0", "inner0", quick.name}, quick.log()
+        assert not os.path.exists(f"{lab.SOCKETS}/{quick.name}.sock")
+        ours = [line for line in quick.log().splitlines() if line.startswith("dpdk-wg: ")]
+        assert "removed from the host" in ours[-2] and "ending" in ours[-1], ours
+
+
+def test_wg_quick_says_what_failed(quick):
+    quick.topology.gw.ip("link", "set", "v_in", "down")
+    quick.topology.gw.ip("link", "del", "v_in")
+    done = quick.run("up", check=False)
+    assert done.returncode != 0 and "dpdk-wg did not start" in done.stderr, done
+    assert quick.name not in quick.links()
