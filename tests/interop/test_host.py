@@ -463,7 +463,7 @@ def stacked(namespace, kind, link, *addresses):
     """An interface on another one, with addresses."""
     name = f"{link}.5"
     if kind == "bridge":
-        made = namespace.ip("link", "add", name, "type", "bridge", check=False)
+        made = namespace.ip("link", "add", "name", name, "type", "bridge", check=False)
         namespace.ip("addr", "flush", "dev", link)
         namespace.ip("link", "set", link, "master", name, check=False)
     else:
@@ -595,3 +595,132 @@ def test_wg_quick_says_what_failed(quick):
     done = quick.run("up", check=False)
     assert done.returncode != 0 and "dpdk-wg did not start" in done.stderr, done
     assert quick.name not in quick.links()
+
+
+# --- Several interfaces, several ports ---
+
+
+class Pair:
+    """
+    A WireGuard interface of a gateway for one client: keys, file, and the client's set-up. The
+    client has tunnel address 10.N.0.2 and fdN::2, the gateway .1 and ::1.
+    """
+
+    def __init__(self, topology, number, namespace, outside, reached):
+        self.topology, self.number, self.namespace = topology, number, namespace
+        self.outside, self.reached = outside, [f"10.{number}.0.0/24", f"fd{number}::/64", *reached]
+        self.name = f"{topology.short}g{number}"
+        self.private_key, self.public_key = lab.keypair()
+        self.client = lab.WireguardGo(namespace, f"c{number}")
+        self.config = os.path.join(topology.dir, f"{self.name}.conf")
+        Quick.write(self.config, f"""[Interface]
+PrivateKey = {self.private_key}
+ListenPort = {outside.rsplit(":", 1)[1]}
+Address = 10.{number}.0.1/24, fd{number}::1/64
+
+[Peer]
+PublicKey = {self.client.public_key}
+AllowedIPs = 10.{number}.0.2/32, fd{number}::2/128
+""")
+
+    def connect(self):
+        self.client.set_private_key("peer", self.public_key, "endpoint", self.outside,
+                                    "allowed-ips", ",".join(self.reached))
+        self.namespace.set_up(self.client.name, f"10.{self.number}.0.2/32",
+                              f"fd{self.number}::2/128", mtu=1420)
+        for prefix in self.reached:
+            self.namespace.ip("route", "replace", prefix, "dev", self.client.name)
+
+
+def start_with(topology, pairs, outer, inner):
+    """A gateway with these interfaces and ports."""
+    options = [word for pair in pairs[1:] for word in ("--config", pair.config)]
+    with open(pairs[0].config, encoding="utf-8") as file:
+        return lab.Gateway(topology.gw, outer, inner, name=pairs[0].name, config=file.read(),
+                           options=options)
+
+
+def test_several_interfaces_and_ports(topology):
+    """Two of everything: each interface has its port, key and table, and routes join them."""
+    gw, wan, lan = topology.gw, topology.wan, topology.lan
+    far, back = topology.namespace("far"), topology.namespace("back")
+    for other, port, address in ((far, "v_out2", "198.51.100.2/24"), (back, "v_in2", "10.2.0.2/24")):
+        topology.link(other, "e0", gw, port)
+        topology.port(gw, port)
+        other.set_up("e0", address)
+    back.ip("route", "add", "default", "via", "10.2.0.1")
+    nets = ["10.1.0.0/24", "10.2.0.0/24", "fd01::/64"]
+    one = Pair(topology, 11, wan, "192.0.2.1:51820", [*nets, "10.12.0.0/24", "fd12::/64"])
+    two = Pair(topology, 12, far, "198.51.100.1:51821", [*nets, "10.11.0.0/24", "fd11::/64"])
+    gateway = start_with(topology, [one, two], ["v_out", "v_out2"], ["v_in", "v_in2"])
+    topology.address_gateway()
+    gw.set_up("outer1", "198.51.100.1/24")
+    gw.set_up("inner1", "10.2.0.1/24")
+    one.connect()
+    two.connect()
+    ways = ((wan, "10.1.0.2"), (wan, "10.2.0.2"), (far, "10.1.0.2"), (far, "10.2.0.2"),
+            (lan, "10.11.0.2"), (back, "10.12.0.2"), (wan, "10.12.0.2"), (far, "10.11.0.2"),
+            (wan, "fd12::2"), (far, "fd01::2"))
+    for source, address in ways:
+        reaches(source, address)
+    before = slow(gateway, one.name, two.name)
+    for source, address in ways:
+        assert source.ping(address), (source.name, address)
+    assert tcp(wan, far, "10.12.0.2") > 1
+    assert not risen(before, slow(gateway, one.name, two.name))
+    # Each listens for itself: the other's key and port are nobody's.
+    assert lab.run("wg", "show", one.name, "listen-port").stdout.strip() == "51820"
+    assert lab.run("wg", "show", two.name, "listen-port").stdout.strip() == "51821"
+    assert two.client.public_key not in gateway.show("peers")
+    # One is deleted: the other does not notice.
+    stream = Stream(far, "10.1.0.2")
+    gw.ip("link", "del", one.name)
+    lab.wait_for("its end", lambda: not os.path.exists(f"{lab.SOCKETS}/{one.name}.sock"))
+    assert stream.lost() == 0
+    assert not wan.ping("10.1.0.2", count=1, deadline=1)
+    assert gateway.process.poll() is None
+    gw.ip("link", "del", two.name)
+    assert gateway.process.wait(10) == 0
+
+
+def test_one_armed(topology):
+    """One port for both sides: sealed and plain packets of one link."""
+    gw, wan = topology.gw, topology.wan
+    pair = Pair(topology, 11, wan, "192.0.2.1:51820", ["10.1.0.0/24"])
+    gateway = start_with(topology, [pair], ["v_out"], ["v_out"])
+    gw.set_up("outer0", *topology.GW_OUTER, "10.1.0.1/24")
+    # A server on the same link as the client: another host behind a bridge of the wan's.
+    server = topology.namespace("server")
+    topology.link(server, "e0", wan, "e2")
+    server.set_up("e0", "10.1.0.2/24")
+    server.ip("route", "add", "default", "via", "10.1.0.1")
+    wan.ip("addr", "flush", "dev", "e0")
+    wan.ip("link", "add", "name", "br0", "type", "bridge")
+    for link in ("e0", "e2"):
+        wan.ip("link", "set", link, "master", "br0", "up")
+    wan.set_up("br0", *topology.WAN)
+    wan.run("ethtool", "-K", "br0", "tx", "off", check=False)
+    pair.connect()
+    reaches(wan, "10.1.0.2", "10.11.0.1")
+    reaches(server, "10.11.0.2")
+    before = slow(gateway)
+    assert wan.ping("10.1.0.2", count=10) and server.ping("10.11.0.2", count=10)
+    assert tcp(wan, server, "10.1.0.2") > 1
+    assert not risen(before, slow(gateway))
+    assert gateway.stop() == 0
+
+
+def test_without_inner_ports(topology):
+    """Plain traffic is the host's own, both ways, also to networks that the host reaches itself."""
+    gw, wan, lan = topology.gw, topology.wan, topology.lan
+    pair = Pair(topology, 11, wan, "192.0.2.1:51820", ["10.1.0.0/24"])
+    gateway = start_with(topology, [pair], ["v_out"], [])
+    gw.set_up("outer0", *topology.GW_OUTER)
+    gw.ip("link", "set", "v_in", "arp", "on")
+    gw.set_up("v_in", "10.1.0.1/24")
+    pair.connect()
+    reaches(wan, "10.11.0.1", "fd11::1", "10.1.0.2")
+    reaches(gw, "10.11.0.2", "fd11::2")
+    assert tcp(wan, gw, "10.11.0.1") > 1 and tcp(gw, wan, "10.11.0.2") > 1
+    assert tcp(lan, wan, "10.11.0.2") > 1 and tcp(wan, lan, "10.1.0.2") > 1
+    assert gateway.stop() == 0
