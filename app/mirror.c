@@ -1077,7 +1077,7 @@ static uint32_t metrics_mtu(const struct nlattr *metrics)
 		return 0;
 	netlink_attrs_in(
 		mnl_attr_get_payload(metrics), mnl_attr_get_payload_len(metrics), attrs, RTAX_MTU);
-	return attrs[RTAX_MTU] ? mnl_attr_get_u32(attrs[RTAX_MTU]) : 0;
+	return netlink_get_u32(attrs[RTAX_MTU], 0);
 }
 
 static int on_way(const struct nlmsghdr *nlh, void *arg)

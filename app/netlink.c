@@ -168,6 +168,12 @@ bool netlink_get_addr(const struct nlattr *attr, uint8_t family, struct ip_addr 
 	return true;
 }
 
+uint32_t netlink_get_u32(const struct nlattr *attr, uint32_t otherwise)
+{
+	return attr && mnl_attr_get_payload_len(attr) >= sizeof(uint32_t) ? mnl_attr_get_u32(attr)
+									  : otherwise;
+}
+
 void netlink_attrs(
 	const struct nlmsghdr *nlh, size_t header_bytes, const struct nlattr **table, uint16_t max)
 {

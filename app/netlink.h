@@ -64,6 +64,9 @@ uint8_t netlink_ip_family(uint8_t family);
 void netlink_put_addr(struct nlmsghdr *nlh, uint16_t type, const struct ip_addr *addr);
 bool netlink_get_addr(const struct nlattr *attr, uint8_t family, struct ip_addr *out);
 
+/* A number, or otherwise when it is not there or too short. */
+uint32_t netlink_get_u32(const struct nlattr *attr, uint32_t otherwise);
+
 /* The attributes behind the family header, by type; those above max are left out. */
 void netlink_attrs(
 	const struct nlmsghdr *nlh, size_t header_bytes, const struct nlattr **table, uint16_t max);

@@ -45,7 +45,8 @@ static bool parse_multipath(const struct nlattr *multipath, uint8_t family, stru
 	const struct rtnexthop *hop = mnl_attr_get_payload(multipath);
 	int left = mnl_attr_get_payload_len(multipath);
 
-	for (; RTNH_OK(hop, left) && out->leg_count < FIB_LEGS;
+	/* RTNH_OK() reads the header before it looks whether there is one. */
+	for (; left >= (int)sizeof(*hop) && RTNH_OK(hop, left) && out->leg_count < FIB_LEGS;
 		left -= (int)RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop)) {
 		const struct nlattr *attrs[RTA_VIA + 1];
 		struct fib_leg *leg = &out->legs[out->leg_count++];
@@ -100,8 +101,8 @@ bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 	if (out->prefix.bits > ip_family_bits(out->prefix.addr.family))
 		return false;
 	ip_prefix_mask(&out->prefix);
-	out->table = attrs[RTA_TABLE] ? mnl_attr_get_u32(attrs[RTA_TABLE]) : rtm->rtm_table;
-	out->priority = attrs[RTA_PRIORITY] ? mnl_attr_get_u32(attrs[RTA_PRIORITY]) : 0;
+	out->table = netlink_get_u32(attrs[RTA_TABLE], rtm->rtm_table);
+	out->priority = netlink_get_u32(attrs[RTA_PRIORITY], 0);
 	/* A route for one source is as much for certain packets only as one for a TOS. */
 	out->tos = rtm->rtm_src_len != 0 ? UINT8_MAX : rtm->rtm_tos;
 	out->type = rtm->rtm_type;
@@ -111,7 +112,7 @@ bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 	if (!attrs[RTA_OIF])
 		return true;
 	out->leg_count = 1;
-	out->legs[0].ifindex = mnl_attr_get_u32(attrs[RTA_OIF]);
+	out->legs[0].ifindex = netlink_get_u32(attrs[RTA_OIF], 0);
 	out->legs[0].dead = rtm->rtm_flags & RTNH_F_DEAD;
 	return parse_gateway(
 		attrs[RTA_GATEWAY], attrs[RTA_VIA], rtm->rtm_family, &out->legs[0].gateway);
@@ -149,7 +150,7 @@ bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out)
 		return false;
 	netlink_attrs(nlh, sizeof(*ifi), attrs, IFLA_MTU);
 	out->ifindex = (uint32_t)ifi->ifi_index;
-	out->mtu = attrs[IFLA_MTU] ? mnl_attr_get_u32(attrs[IFLA_MTU]) : 0;
+	out->mtu = netlink_get_u32(attrs[IFLA_MTU], 0);
 	out->up = ifi->ifi_flags & IFF_UP;
 	out->running = ifi->ifi_flags & IFF_LOWER_UP;
 	return true;
@@ -168,7 +169,7 @@ bool rtnl_parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out)
 	addr = attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS];
 	if (!netlink_get_addr(addr, ifa->ifa_family, &out->addr))
 		return false;
-	flags = attrs[IFA_FLAGS] ? mnl_attr_get_u32(attrs[IFA_FLAGS]) : ifa->ifa_flags;
+	flags = netlink_get_u32(attrs[IFA_FLAGS], ifa->ifa_flags);
 	out->ifindex = ifa->ifa_index;
 	out->usable = !(flags & IFA_F_DADFAILED) &&
 		      (!(flags & IFA_F_TENTATIVE) || flags & IFA_F_OPTIMISTIC);
@@ -197,11 +198,6 @@ static bool rule_attr_known(unsigned type)
 	}
 }
 
-static uint32_t u32_or(const struct nlattr *attr, uint32_t otherwise)
-{
-	return attr ? mnl_attr_get_u32(attr) : otherwise;
-}
-
 bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out)
 {
 	const struct fib_rule_hdr *frh = mnl_nlmsg_get_payload(nlh);
@@ -210,14 +206,15 @@ bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out)
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*frh))
 		return false;
 	netlink_attrs(nlh, sizeof(*frh), attrs, RULE_ATTRS);
-	out->priority = u32_or(attrs[FRA_PRIORITY], 0);
-	out->table = u32_or(attrs[FRA_TABLE], frh->table);
-	out->fwmark = u32_or(attrs[FRA_FWMARK], 0);
-	out->fwmask = u32_or(attrs[FRA_FWMASK], 0);
-	out->suppress_prefixlength = (int32_t)u32_or(attrs[FRA_SUPPRESS_PREFIXLEN], UINT32_MAX);
+	out->priority = netlink_get_u32(attrs[FRA_PRIORITY], 0);
+	out->table = netlink_get_u32(attrs[FRA_TABLE], frh->table);
+	out->fwmark = netlink_get_u32(attrs[FRA_FWMARK], 0);
+	out->fwmask = netlink_get_u32(attrs[FRA_FWMASK], 0);
+	out->suppress_prefixlength =
+		(int32_t)netlink_get_u32(attrs[FRA_SUPPRESS_PREFIXLEN], UINT32_MAX);
 	out->inverted = frh->flags & FIB_RULE_INVERT;
 	out->other = frh->dst_len || frh->src_len || frh->tos || frh->action != FR_ACT_TO_TBL ||
-		     u32_or(attrs[FRA_SUPPRESS_IFGROUP], UINT32_MAX) != UINT32_MAX;
+		     netlink_get_u32(attrs[FRA_SUPPRESS_IFGROUP], UINT32_MAX) != UINT32_MAX;
 	for (unsigned type = 0; type <= RULE_ATTRS; type++)
 		out->other |= attrs[type] && !rule_attr_known(type);
 	return true;
@@ -232,9 +229,9 @@ bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, bool *on
 		return false;
 	netlink_attrs(nlh, sizeof(*ncm), attrs, NETCONFA_FORWARDING);
 	if (!attrs[NETCONFA_IFINDEX] || !attrs[NETCONFA_FORWARDING] ||
-		(int32_t)mnl_attr_get_u32(attrs[NETCONFA_IFINDEX]) != NETCONFA_IFINDEX_ALL)
+		(int32_t)netlink_get_u32(attrs[NETCONFA_IFINDEX], 0) != NETCONFA_IFINDEX_ALL)
 		return false;
 	*family = netlink_ip_family(ncm->ncm_family);
-	*on = mnl_attr_get_u32(attrs[NETCONFA_FORWARDING]) != 0;
+	*on = netlink_get_u32(attrs[NETCONFA_FORWARDING], 0) != 0;
 	return *family != IP_NONE;
 }
