@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+Hours in short: load through the tunnel while peers come and go, the client makes a new handshake
+every few seconds and telemetry is polled. An established flow loses nothing, and nothing grows.
+Only with DPDK_WG_FULL=yes; DPDK_WG_SOAK_S seconds (30 minutes).
+"""
+import os
+import re
+import statistics
+import time
+
+import lab
+import pytest
+
+SECONDS = int(os.environ.get("DPDK_WG_SOAK_S", "1800"))
+PINGS_A_SECOND = 50
+RENEW_S = 4  # a peer is configured anew and begins a handshake
+CHURN = 20   # peers that come and go in each round
+# What start-up and the first load take does not count as growth.
+WARM_UP = 0.2
+
+pytestmark = pytest.mark.skipif(os.environ.get("DPDK_WG_FULL") != "yes",
+                                reason="takes half an hour: DPDK_WG_FULL=yes")
+
+
+class Second:
+    """A second client, beside the one whose flow is counted: it forgets its session again and
+    again."""
+
+    def __init__(self, site):
+        self.site = site
+        self.peer = lab.WireguardGo(site.topology.wan, "c2")
+        site.gateway.set("peer", self.peer.public_key, "allowed-ips", "10.9.0.3/32")
+        site.topology.wan.set_up(self.peer.name, "10.9.0.3/32", mtu=1420)
+        site.topology.wan.ip("route", "add", "10.1.0.3/32", "dev", self.peer.name)
+        site.topology.lan.ip("addr", "add", "10.1.0.3/24", "dev", "e0")
+
+    def renew(self):
+        self.peer.set_private_key("peer", self.site.public_key, "remove")
+        self.peer.set_private_key("peer", self.site.public_key, "endpoint", "192.0.2.1:51820",
+                                  "allowed-ips", "10.1.0.3/32")
+        return self.site.topology.wan.ping("10.1.0.3", args=("-I", "10.9.0.3"))
+
+
+def resources(gateway):
+    """Resident memory in KiB, open descriptors, mbufs in use."""
+    pid = gateway.process.pid
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        rss = int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
+    used = gateway.telemetry("/wg/info")["packet_buffers_in_use"]
+    return {"rss": rss, "descriptors": len(os.listdir(f"/proc/{pid}/fd")), "mbufs": used}
+
+
+def churn(gateway, keys, round_number):
+    for n, key in enumerate(keys):
+        gateway.set("peer", key, "allowed-ips", f"10.50.{n}.0/24", "endpoint",
+                    f"192.0.2.99:{2000 + round_number % 1000}")
+    for key in keys:
+        gateway.set("peer", key, "remove")
+
+
+def poll_telemetry(site):
+    gateway = site.gateway
+    for command in ("/wg/info", "/wg/peers", "/wg/drops", "/wg/lcores",
+                    f"/wg/peer,{site.client.public_key}"):
+        assert gateway.telemetry(command) is not None
+
+
+def start_load(site, seconds):
+    """TCP both ways for the whole time, bounded so that queues do not overflow by it."""
+    server = site.topology.lan.start("iperf3", "-s", "-B", "10.1.0.2", log="iperf-server")
+    lab.wait_for("iperf3's socket", lambda: "5201" in site.topology.lan.run(
+        "ss", "-Hltn", "sport = :5201").stdout)
+    client = site.topology.wan.start("iperf3", "-c", "10.1.0.2", "-t", seconds, "--bidir", "-b",
+                                     "20M", log="iperf-client")
+    return server, client
+
+
+def assert_flat(samples, what, slack):
+    """The last part of the samples is not above the part after the warm-up."""
+    values = [sample[what] for sample in samples[int(len(samples) * WARM_UP):]]
+    third = max(1, len(values) // 3)
+    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    assert last <= first + slack, f"{what}: {first} to {last}: {values}"
+
+
+def test_soak(site):
+    assert site.ping_through()
+    second = Second(site)
+    keys = [lab.keypair()[1] for _ in range(CHURN)]
+    count = SECONDS * PINGS_A_SECOND
+    start_load(site, SECONDS)
+    pings = site.topology.wan.start("ping", "-n", "-q", "-i", 1 / PINGS_A_SECOND, "-c", count,
+                                    "10.1.0.2", log="pings")
+    samples, rounds, answered = [], 0, 0
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        begun = time.monotonic()
+        churn(site.gateway, keys, rounds)
+        poll_telemetry(site)
+        answered += second.renew()
+        samples.append(resources(site.gateway))
+        rounds += 1
+        # A pace, not a wait for something: the load runs meanwhile.
+        time.sleep(max(0.0, RENEW_S - (time.monotonic() - begun)))
+    assert pings.wait(SECONDS) == 0
+    with open(pings.log, encoding="utf-8") as file:
+        text = file.read()
+    print(text, f"{rounds} rounds, {answered} renewals answered", samples[0], samples[-1],
+          site.gateway.drops())
+    assert f" {count} received" in text, (text, site.gateway.drops())
+    assert answered == rounds
+    assert_flat(samples, "rss", 2048)
+    assert_flat(samples, "descriptors", 0)
+    assert_flat(samples, "mbufs", 64)
+    assert site.ping_through()
+    assert len(site.gateway.show("peers").split()) == 2
+    assert site.gateway.stop() == 0, site.gateway.tail()
