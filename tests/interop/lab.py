@@ -226,7 +226,7 @@ class Lab:
 
     def __init__(self, keep=False):
         Lab.serial += 1
-        self.short = f"w{os.getpid() % 100000}{chr(96 + Lab.serial % 26)}"
+        self.short = f"w{os.getpid() % 100000}{chr(97 + Lab.serial % 26)}"
         self.prefix = f"dpdk-wg-{os.getpid()}-{Lab.serial}"
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
         self.namespaces, self.processes = [], []
