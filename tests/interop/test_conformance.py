@@ -294,8 +294,9 @@ def test_wrong_psk_as_responder(new, host, drops):
     assert client.inner().payload == b"staged"
 
 
-@pytest.mark.parametrize("alter", [lambda m: flipped(m, 116), lambda m: m[:116] + bytes(32)],
-                         ids=["wrong", "absent"])
+@pytest.mark.parametrize("alter", [lambda m: flipped(m, 116), lambda m: flipped(m, 131, 0x80),
+                                   lambda m: m[:116] + bytes(32)],
+                         ids=["first-bit", "last-bit", "absent"])
 def test_wrong_mac1(new, host, drops, alter):
     """A gateway that answers a wrong mac1 can be found by scanning, and made to do curve work."""
     client = new()
