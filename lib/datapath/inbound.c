@@ -56,7 +56,7 @@ void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 	if (in.n == 0)
 		return;
 	find(worker, &in);
-	if (unlikely(worker->spreading)) {
+	if (unlikely(worker->spreading) && dp_spread_suits(worker, DP_JOB_OPEN, in.ops, in.n)) {
 		spread(worker, &in);
 		return;
 	}
@@ -387,8 +387,6 @@ static void open(struct dp_worker *worker, struct inbound *in)
 
 static void spread(struct dp_worker *worker, struct inbound *in)
 {
-	if (in->n == 0)
-		return;
 	for (unsigned i = 0; i < in->n; i++) {
 		dp_mbuf(in->mbufs[i])->header_len = in->header_len[i];
 		dp_mbuf(in->mbufs[i])->interface = in->interface[i];
@@ -409,6 +407,11 @@ static void restore(struct dp_worker *worker, const struct dp_job *job, struct i
 {
 	struct dp_batch forged, gone;
 	forged.n = gone.n = 0;
+	/* Another core wrote to the data header's line and to the inner header's. */
+	for (unsigned i = 0; i < job->n; i++) {
+		rte_prefetch0(job->ops[i].data - sizeof(struct wg_msg_data));
+		rte_prefetch0(job->ops[i].data + IPV6_HEADER_BYTES);
+	}
 	for (unsigned i = 0; i < job->n; i++) {
 		struct rte_mbuf *m = job->mbufs[i];
 		unsigned at = in->n;

@@ -63,7 +63,8 @@ static void seal_and_send(struct dp_worker *worker, struct dp_tunnel_burst *burs
 		dp_spread_make_room(worker);
 	number(worker, burst);
 	encap(worker, burst);
-	if (unlikely(worker->spreading)) {
+	if (unlikely(worker->spreading) &&
+		dp_spread_suits(worker, DP_JOB_SEAL, burst->ops, burst->n)) {
 		spread(worker, burst);
 		return;
 	}
@@ -532,8 +533,6 @@ static void send(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 
 static void spread(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 {
-	if (burst->n == 0)
-		return;
 	account(worker, burst);
 	for (unsigned i = 0; i < burst->n; i++)
 		set_sealed(

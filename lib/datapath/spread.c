@@ -13,8 +13,14 @@
 #include "crypto/wipe.h"
 #include "datapath/burst.h"
 
-/* A job of fewer packets is done sooner than another core has fetched it. */
-#define SMALL_JOB 8
+/*
+ * What is worth another core's while: a packet's way there and back costs as much as the AEAD of
+ * some hundred bytes (more of an opened packet, whose inner header its owner reads), a job's as
+ * much as some thousand.
+ */
+#define WORTH_A_JOB_BYTES	     4096
+#define WORTH_A_SEALED_PACKET_BYTES  192
+#define WORTH_AN_OPENED_PACKET_BYTES 384
 
 static_assert((LIMIT_JOBS & (LIMIT_JOBS - 1)) == 0, "a position is a mask away from its job");
 
@@ -98,8 +104,15 @@ void dp_spread_leave(struct dp_worker *worker)
 
 struct dp_job *dp_spread_take(struct dp *dp)
 {
-	void *job;
-	return rte_ring_dequeue(dp->job_ring, &job) == 0 ? job : NULL;
+	void *taken;
+	if (rte_ring_dequeue(dp->job_ring, &taken) != 0)
+		return NULL;
+	struct dp_job *job = taken;
+	/* Pairs with fill(): the ring's own order is not one that the C language knows. */
+	bool done = atomic_load_explicit(&job->done, memory_order_acquire);
+	assert(!done);
+	(void)done;
+	return job;
 }
 
 void dp_spread_work(struct dp_worker *worker, struct dp_job *job)
@@ -138,7 +151,6 @@ unsigned dp_spread_help(struct dp_worker *worker)
 static void fill(struct dp_job *job, enum dp_job_kind kind, struct rte_mbuf **mbufs,
 	const struct aead_op *ops, unsigned n)
 {
-	atomic_store_explicit(&job->done, false, memory_order_relaxed);
 	job->kind = (uint8_t)kind;
 	job->n = (uint8_t)n;
 	memcpy(job->mbufs, mbufs, n * sizeof(mbufs[0]));
@@ -148,14 +160,33 @@ static void fill(struct dp_job *job, enum dp_job_kind kind, struct rte_mbuf **mb
 			memcpy(job->keys[job->keys_n++], ops[i].key, WG_KEY_BYTES);
 		job->ops[i].key = job->keys[job->keys_n - 1];
 	}
+	atomic_store_explicit(&job->done, false, memory_order_release);
+}
+
+static bool is_worth_it(enum dp_job_kind kind, const struct aead_op *ops, unsigned n)
+{
+	unsigned each =
+		kind == DP_JOB_OPEN ? WORTH_AN_OPENED_PACKET_BYTES : WORTH_A_SEALED_PACKET_BYTES;
+	unsigned bytes = 0;
+	for (unsigned i = 0; i < n; i++)
+		bytes += ops[i].len;
+	return bytes >= WORTH_A_JOB_BYTES && bytes >= n * each;
+}
+
+bool dp_spread_suits(const struct dp_worker *worker, enum dp_job_kind kind,
+	const struct aead_op *ops, unsigned n)
+{
+	const struct dp_spread *spread = worker->spread;
+	return n > 0 && (spread->head != spread->tail || (spread->on && helpers(worker->dp) > 0 &&
+								 is_worth_it(kind, ops, n)));
 }
 
 /* True when some helper will take it: each has at most one job waiting for it. */
 static bool hand_over(struct dp_worker *worker, struct dp_job *job)
 {
 	struct dp *dp = worker->dp;
-	return worker->spread->on && job->n >= SMALL_JOB &&
-	       rte_ring_count(dp->job_ring) < helpers(dp) &&
+	return worker->spread->on && rte_ring_count(dp->job_ring) < helpers(dp) &&
+	       is_worth_it((enum dp_job_kind)job->kind, job->ops, job->n) &&
 	       rte_ring_enqueue(dp->job_ring, job) == 0;
 }
 

@@ -36,12 +36,13 @@ enum dp_job_kind {
 	DP_JOB_SEAL,
 };
 
+/* The owner fills it in and releases it, whoever works on it changes it and releases done. */
 struct dp_job {
-	alignas(64) _Atomic bool done; /* [whoever works on it w, owner r] releases opened */
-	uint8_t kind;		       /* enum dp_job_kind; this and all below [owner w] while it */
-	uint8_t n;		       /* has the job in hand */
+	alignas(64) _Atomic bool done;
+	uint8_t kind; /* enum dp_job_kind */
+	uint8_t n;
 	uint16_t keys_n;
-	uint64_t opened; /* DP_JOB_OPEN: mask, as of aead_batch_open() [whoever works on it w] */
+	uint64_t opened; /* DP_JOB_OPEN: mask, as of aead_batch_open() */
 	struct rte_mbuf *mbufs[LIMIT_BURST];
 	struct aead_op ops[LIMIT_BURST];	 /* their keys are those below */
 	uint8_t keys[LIMIT_BURST][WG_KEY_BYTES]; /* one for each run of a session */
@@ -75,9 +76,15 @@ void dp_spread_leave(struct dp_worker *worker);
 bool dp_spread_wanted(const struct dp *dp);
 
 /*
+ * While worker->spreading: true when this burst is to become a job, because others are outstanding
+ * that it must not overtake, or because a helper is free and it is large enough.
+ */
+bool dp_spread_suits(const struct dp_worker *worker, enum dp_job_kind kind,
+	const struct aead_op *ops, unsigned n);
+/*
  * Begins a job of n (1..64) packets; ops may point to keys that live until the call returns. It is
  * handed over or done on the spot, and ends in dp_inbound_opened() or dp_outbound_sealed(), at once
- * or later. Call it for every burst while worker->spreading.
+ * or later.
  */
 void dp_spread_begin(struct dp_worker *worker, enum dp_job_kind kind, struct rte_mbuf **mbufs,
 	const struct aead_op *ops, unsigned n);

@@ -59,7 +59,7 @@ struct dp_worker {
 	void *send_arg;
 	struct dp_counters counters;
 	struct dp_drops drops;
-	bool spreading; /* bursts go through dp_spread_begin() */
+	bool spreading; /* bursts may have to go through dp_spread_begin() */
 	struct dp_spread *spread;
 	uint32_t tx_pending; /* bit p: tx[p] is not empty */
 	struct dp_tx tx[LIMIT_PORTS];

@@ -7,8 +7,13 @@
  * Inbound packets are sealed beforehand with rising counters and played once; outbound packets are
  * made anew for each round. With several peers each packet is for a random one.
  *
- * Usage: bench_pipeline [--rounds N] [--peers N,N...] [--sizes N,N...] [--json FILE]
+ * With --helper each case is played a second time with another worker on that CPU, which helps with
+ * the AEAD work (datapath/spread.h): what two workers make of the traffic of one peer. The first is
+ * on CPU 0.
+ *
+ * Usage: bench_pipeline [--rounds N] [--peers N,N...] [--sizes N,N...] [--helper CPU] [--json FILE]
  */
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +26,7 @@
 #include "base/bytes.h"
 #include "crypto/aead_batch.h"
 #include "datapath/lpm.h"
+#include "datapath/spread.h"
 #include "datapath/worker.h"
 #include "eal.h"
 #include "wg/messages.h"
@@ -37,6 +43,8 @@ struct options {
 	unsigned peers[MAX_LIST], peer_counts;
 	unsigned sizes[MAX_LIST], size_counts;
 	const char *json;
+	bool helped;
+	unsigned helper_cpu[MAX_LIST]; /* the first counts */
 };
 
 struct peer {
@@ -59,7 +67,9 @@ static const uint8_t inner_mac[6] = {2, 0, 0, 0, 0, 0x11};
 static const uint8_t far_mac[6] = {2, 0, 0, 0, 0, 0x99};
 
 static struct dp *dp;
-static struct dp_worker *worker;
+static struct dp_worker *worker, *helper;
+static pthread_t helper_thread;
+static _Atomic bool stop;
 static struct rte_mempool *pool;
 static struct peer *peers;
 static struct aead_batch *sealer;
@@ -101,7 +111,7 @@ static void set_up_world(void)
 	struct dp_nexthop tunnel = {.kind = DP_NEXTHOP_WG, .interface = 0};
 	struct ip_addr local;
 	struct ip_prefix lan, wan;
-	if (dp_create(1, &dp) != 0 || dp_worker_create(dp, &config, &worker) != 0)
+	if (dp_create(2, &dp) != 0 || dp_worker_create(dp, &config, &worker) != 0)
 		die("no memory");
 	struct dp_port port = {.outer = true, .mtu = 1500};
 	memcpy(port.mac, outer_mac, 6);
@@ -158,6 +168,46 @@ static void set_up_peer(uint32_t id)
 		die("no memory for so many peers: give EAL more");
 	dp_publish_session(dp, session);
 	dp_peer_set_session(dp, id, session);
+}
+
+/* ---- the helper ---- */
+
+static void *help(void *arg)
+{
+	(void)arg;
+	while (!stop)
+		if (dp_spread_help(helper) == 0)
+			rte_pause();
+	return NULL;
+}
+
+static void start_helper(unsigned cpu)
+{
+	struct dp_worker_config config = {.id = 1, .send = take_sent};
+	pthread_attr_t attr;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	if (dp_worker_create(dp, &config, &helper) != 0 ||
+		pthread_create(&helper_thread, &attr, help, NULL) != 0)
+		die("no helper on that CPU");
+	pthread_attr_destroy(&attr);
+}
+
+static void end_helper(void)
+{
+	stop = true;
+	pthread_join(helper_thread, NULL);
+	dp_worker_destroy(helper);
+}
+
+static void spread(bool on)
+{
+	dp_spread_set(worker, on);
+	while (on && atomic_load(&dp->spread_helpers) == 0)
+		rte_pause();
 }
 
 /* ---- packets ---- */
@@ -239,16 +289,23 @@ static void make_inbound(struct rte_mbuf **mbufs, unsigned size, unsigned peer_c
 
 /* ---- measuring ---- */
 
-static void play(enum direction direction, unsigned size, unsigned peer_count,
+/* Of both: read when the helper has nothing to do. */
+static uint64_t aead_cycles(void)
+{
+	return worker->counters.aead_cycles + (helper != NULL ? helper->counters.aead_cycles : 0);
+}
+
+static void play(enum direction direction, unsigned size, unsigned peer_count, unsigned workers,
 	struct figures *figures, unsigned round)
 {
 	static struct rte_mbuf *mbufs[PER_ROUND];
-	uint64_t aead_before = worker->counters.aead_cycles;
+	uint64_t aead_before = aead_cycles();
 	sent = 0;
 	if (direction == OUTBOUND)
 		make_outbound(mbufs, size, peer_count);
 	else
 		make_inbound(mbufs, size, peer_count);
+	spread(workers == 2);
 	uint64_t begin = rte_rdtsc();
 	for (unsigned i = 0; i < PER_ROUND; i += BURST) {
 		dp_receive(
@@ -256,13 +313,17 @@ static void play(enum direction direction, unsigned size, unsigned peer_count,
 		dp_worker_flush(worker);
 		dp_worker_quiescent(worker);
 	}
+	while (worker->spreading && sent < PER_ROUND) {
+		dp_spread_help(worker);
+		dp_worker_flush(worker);
+	}
 	uint64_t cycles = rte_rdtsc() - begin;
+	spread(false);
 	if (sent != PER_ROUND)
 		die("packets got lost");
 	rte_pktmbuf_free_bulk(sent_mbufs, sent);
 	figures->cycles[round] = (double)cycles / PER_ROUND;
-	figures->aead_cycles[round] =
-		(double)(worker->counters.aead_cycles - aead_before) / PER_ROUND;
+	figures->aead_cycles[round] = (double)(aead_cycles() - aead_before) / PER_ROUND;
 }
 
 static int compare_doubles(const void *a, const void *b)
@@ -277,24 +338,34 @@ static double median(double *values, unsigned n)
 	return values[n / 2];
 }
 
+/* alone: the same case with one worker, reported before; NULL when this is it. */
 static void report(FILE *json, bool first, enum direction direction, unsigned size,
-	unsigned peer_count, struct figures *figures, unsigned rounds)
+	unsigned peer_count, struct figures *figures, struct figures *alone, unsigned rounds)
 {
 	const char *name = direction == OUTBOUND ? "outbound" : "inbound";
 	double cycles = median(figures->cycles, rounds);
 	double aead = median(figures->aead_cycles, rounds);
-	printf("%-8s %5u bytes %7u peers: %7.1f cycles (least %7.1f), AEAD %7.1f, rest %6.1f\n",
-		name, size, peer_count, cycles, figures->cycles[0], aead, cycles - aead);
+	printf("%-8s %5u bytes %7u peers: %7.1f cycles (least %7.1f), AEAD %7.1f", name, size,
+		peer_count, cycles, figures->cycles[0], aead);
+	if (alone == NULL)
+		printf(", rest %6.1f\n", cycles - aead);
+	else
+		printf(", helped: %.2f times one worker (least %.2f)\n",
+			median(alone->cycles, rounds) / cycles,
+			alone->cycles[0] / figures->cycles[0]);
 	if (json != NULL)
 		fprintf(json,
 			"%s\n{\"bench\":\"pipeline\",\"direction\":\"%s\",\"size\":%u,"
-			"\"peers\":%u,\"workers\":1,\"cycles\":%.1f,\"aead_cycles\":%.1f}",
-			first ? "[" : ",", name, size, peer_count, cycles, aead);
+			"\"peers\":%u,\"workers\":%u,\"cycles\":%.1f,\"aead_cycles\":%.1f}",
+			first ? "[" : ",", name, size, peer_count, alone == NULL ? 1 : 2, cycles,
+			aead);
 }
 
 static void run(const struct options *options, FILE *json)
 {
-	unsigned cases = options->size_counts * 2, at;
+	/* Both directions of a size, and both again with the helper. */
+	unsigned of_size = options->helped ? 4 : 2;
+	unsigned cases = options->size_counts * of_size, at;
 	struct figures *figures = calloc(cases, sizeof(*figures));
 	unsigned known = 0;
 	bool first = true;
@@ -305,11 +376,14 @@ static void run(const struct options *options, FILE *json)
 			set_up_peer(known);
 		for (unsigned round = 0; round < options->rounds[0]; round++)
 			for (at = 0; at < cases; at++)
-				play((enum direction)(at % 2), options->sizes[at / 2],
-					options->peers[p], &figures[at], round);
+				play((enum direction)(at % 2), options->sizes[at / of_size],
+					options->peers[p], 1 + at % of_size / 2, &figures[at],
+					round);
 		for (at = 0; at < cases; at++, first = false)
-			report(json, first, (enum direction)(at % 2), options->sizes[at / 2],
-				options->peers[p], &figures[at], options->rounds[0]);
+			report(json, first, (enum direction)(at % 2), options->sizes[at / of_size],
+				options->peers[p], &figures[at],
+				at % of_size / 2 == 0 ? NULL : &figures[at - 2],
+				options->rounds[0]);
 	}
 	free(figures);
 }
@@ -343,10 +417,13 @@ static void parse_options(int argc, char **argv, struct options *options)
 			options->size_counts = parse_list(value, options->sizes, 20, 1420);
 		else if (strcmp(argv[i], "--peers") == 0)
 			options->peer_counts = parse_list(value, options->peers, 1, LIMIT_PEERS);
+		else if (strcmp(argv[i], "--helper") == 0)
+			options->helped = parse_list(value, options->helper_cpu, 0, 1023) > 0;
 		else if (strcmp(argv[i], "--json") == 0)
 			options->json = value;
 		else
-			die("usage: [--rounds N] [--sizes N,...] [--peers N,...] [--json FILE]");
+			die("usage: [--rounds N] [--sizes N,...] [--peers N,...] [--helper CPU] "
+			    "[--json FILE]");
 	}
 }
 
@@ -389,7 +466,11 @@ int main(int argc, char **argv)
 	}
 	start_eal(&options);
 	set_up_world();
+	if (options.helped)
+		start_helper(options.helper_cpu[0]);
 	run(&options, json);
+	if (options.helped)
+		end_helper();
 	if (json != NULL) {
 		fprintf(json, "\n]\n");
 		fclose(json);

@@ -97,7 +97,7 @@ static struct rte_mbuf *make(enum flow flow)
 {
 	char there[16], here[] = "192.168.0.1";
 	struct packet p, frame;
-	unsigned len = 48 + (unsigned)(rig_random() % 200);
+	unsigned len = 300 + (unsigned)(rig_random() % 300);
 	bool out = flow <= OUT_3;
 	snprintf(there, sizeof(there), "10.%u.0.9", out ? 1 + flow : sender_of(flow)->id);
 	inner_build(&p, 4, out ? here : there,
