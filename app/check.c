@@ -23,6 +23,9 @@ int check_configuration(const struct options *options)
 		}
 		for (uint32_t w = 0; w < config.warning_count; w++)
 			fprintf(stderr, "dpdk-wg: warning: %s\n", config.warnings[w]);
+		if (config.warnings_left_out > 0)
+			fprintf(stderr, "dpdk-wg: %s: %u more warnings\n",
+				options->interfaces[i].path, config.warnings_left_out);
 		uapi_config_clear(&config);
 	}
 	return status;

@@ -111,7 +111,7 @@ static const char *look_up(struct uapi_peer *peer)
 	return NULL;
 }
 
-void config_resolve(struct uapi_config *config, const char *path)
+int config_resolve(struct uapi_config *config, const char *path, bool (*ending)(void))
 {
 	for (uint32_t i = 0; i < config->peer_count; i++) {
 		struct uapi_peer *peer = &config->peers[i];
@@ -119,6 +119,8 @@ void config_resolve(struct uapi_config *config, const char *path)
 
 		if (!peer->endpoint_host)
 			continue;
+		if (ending())
+			return -EINTR;
 		problem = look_up(peer);
 		if (!problem)
 			continue;
@@ -128,4 +130,5 @@ void config_resolve(struct uapi_config *config, const char *path)
 			path, peer->endpoint_line, peer->endpoint_host, problem);
 		peer->set_endpoint = false;
 	}
+	return 0;
 }

@@ -6,6 +6,8 @@
 #ifndef APP_CONFIG_LOAD_H
 #define APP_CONFIG_LOAD_H
 
+#include <stdbool.h>
+
 #include "uapi/config.h"
 
 /*
@@ -16,8 +18,9 @@ int config_load(struct uapi_config *config, const char *path, char message[UAPI_
 
 /*
  * Looks up the endpoints that are host names. An endpoint that cannot be resolved is left out of
- * the config with a warning, so that one stale name does not keep a gateway down.
+ * the config with a warning, so that one stale name does not keep a gateway down. 0; or -EINTR when
+ * ending() was true between two names.
  */
-void config_resolve(struct uapi_config *config, const char *path);
+int config_resolve(struct uapi_config *config, const char *path, bool (*ending)(void));
 
 #endif

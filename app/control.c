@@ -101,11 +101,19 @@ void control_fini(void)
 	state.signal_fd = state.call_fd = -1;
 }
 
-bool control_call(struct gateway *gateway, void (*fn)(void *arg), void *arg)
+bool control_end_asked(void)
+{
+	struct pollfd fd = {.fd = state.signal_fd, .events = POLLIN};
+
+	return poll(&fd, 1, 0) == 1;
+}
+
+/* --- Calls of other threads --- */
+
+bool control_call(void (*fn)(void *arg), void *arg)
 {
 	bool ran;
 
-	(void)gateway;
 	pthread_mutex_lock(&state.lock);
 	while (state.running && state.call)
 		pthread_cond_wait(&state.done, &state.lock);

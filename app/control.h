@@ -17,6 +17,9 @@ struct gateway;
 int control_init(void);
 void control_fini(void);
 
+/* Whether one of them came. For steps before control_run() that take long. */
+bool control_end_asked(void);
+
 /* Runs until SIGINT or SIGTERM. */
 void control_run(struct gateway *gateway);
 
@@ -24,6 +27,6 @@ void control_run(struct gateway *gateway);
  * Runs fn(arg) in the control thread, between two turns of its loop, and returns when it is done;
  * false when the loop does not run (any more). Thread: any but control's and the workers'.
  */
-bool control_call(struct gateway *gateway, void (*fn)(void *arg), void *arg);
+bool control_call(void (*fn)(void *arg), void *arg);
 
 #endif

@@ -185,7 +185,10 @@ static int make_tap(struct gateway *gateway, unsigned index, const char *kind, u
 	}
 	publish_port(gateway, index);
 	host_exchange_attach_netdev(gateway->exchange, dp_netdev_of_port(index), tap);
-	return mirror_add_port(gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes);
+	err = mirror_add_port(gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes);
+	if (err)
+		log_error("host interface %s: mirroring it failed: %s", name, strerror(-err));
+	return err;
 }
 
 static int make_taps(struct gateway *gateway)

@@ -9,6 +9,7 @@
 #include "actions.h"
 #include "base/units.h"
 #include "config_load.h"
+#include "control.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
 #include "endpoint.h"
@@ -335,12 +336,14 @@ static int apply_config(struct interface *interface, const struct uapi_config *c
 				uapi_apply_result(apply)->peers_added, config->peer_count);
 			said_ns = now.mono_ns;
 		}
-	} while (err > 0);
+	} while (err > 0 && !control_end_asked());
 	if (uapi_apply_result(apply)->own_key_skipped > 0)
 		log_warning("%s: %u peer%s with the interface's own public key left out",
 			interface->name, uapi_apply_result(apply)->own_key_skipped,
 			uapi_apply_result(apply)->own_key_skipped == 1 ? "" : "s");
 	uapi_apply_end(apply);
+	if (err > 0)
+		return -EINTR;
 	return err ? failed(interface, "applying its configuration failed", err) : 0;
 }
 
@@ -353,7 +356,9 @@ static int read_config(struct uapi_config *config, const char *path)
 		log_error("%s", message);
 		return err;
 	}
-	config_resolve(config, path);
+	err = config_resolve(config, path, control_end_asked);
+	if (err)
+		return err;
 	for (uint32_t i = 0; i < config->warning_count; i++)
 		log_warning("%s", config->warnings[i]);
 	if (config->warnings_left_out > 0)

@@ -28,8 +28,6 @@
 #include "telemetry.h"
 #include "uapi_server.h"
 
-#define UAPI_DIRECTORY "/var/run/wireguard"
-
 /* Packet buffers: what queues and rings can hold at once, and what lies in between. */
 #define MBUFS_A_QUEUE_PAIR 3072
 #define MBUFS_A_WORKER	   6144
@@ -190,17 +188,18 @@ static int make_workers(struct gateway *gateway, const struct options *options)
 
 static int count_workers(struct gateway *gateway)
 {
-	gateway->workers = rte_lcore_count() - 1;
-	if (gateway->workers == 0) {
+	unsigned workers = rte_lcore_count() - 1;
+
+	if (workers == 0) {
 		log_error("no lcore is left for a worker: give EAL two or more, as in --lcores "
 			  "'0@0,1@1'; the first is control's");
 		return -EINVAL;
 	}
-	if (gateway->workers > LIMIT_WORKERS) {
-		log_error(
-			"%u worker lcores: at most %d are of use", gateway->workers, LIMIT_WORKERS);
+	if (workers > LIMIT_WORKERS) {
+		log_error("%u worker lcores: at most %d are of use", workers, LIMIT_WORKERS);
 		return -EINVAL;
 	}
+	gateway->workers = workers;
 	return 0;
 }
 
@@ -280,7 +279,7 @@ static int set_up(struct gateway *gateway, const struct options *options)
 	if (!err)
 		err = host_create(gateway);
 	if (!err) {
-		gateway->uapi = uapi_server_create(UAPI_DIRECTORY);
+		gateway->uapi = uapi_server_create(UAPI_SERVER_DIRECTORY);
 		err = gateway->uapi ? 0 : -errno;
 	}
 	if (!err)
@@ -319,14 +318,13 @@ static void explain_eal_failure(int eal_error)
 			  "/proc/sys/vm/nr_hugepages) and give --in-memory, or do without: "
 			  "--no-huge -m 256");
 	else
-		log_error("DPDK's environment did not start: %s; its own lines above say more",
-			rte_strerror(eal_error));
+		log_error("DPDK's environment did not start%s%s: its own lines above say why",
+			eal_error ? ", " : "", eal_error ? rte_strerror(eal_error) : "");
 }
 
 static int run(const struct options *options, char **argv)
 {
 	static struct gateway gateway;
-	int status = EXIT_RUN;
 
 	/* EAL makes threads: they too must leave the signals to control. */
 	if (control_init() != 0)
@@ -335,19 +333,21 @@ static int run(const struct options *options, char **argv)
 		explain_eal_failure(rte_errno);
 		return EXIT_RUN;
 	}
-	if (set_up(&gateway, options) == 0) {
+	int err = set_up(&gateway, options);
+	if (!err) {
 		log_info("ready: %u worker%s, %u port%s, %u interface%s", gateway.workers,
 			gateway.workers == 1 ? "" : "s", gateway.port_count,
 			gateway.port_count == 1 ? "" : "s", gateway.interface_count,
 			gateway.interface_count == 1 ? "" : "s");
 		control_run(&gateway);
-		log_info("ending");
-		status = 0;
 	}
+	if (!err || err == -EINTR)
+		log_info("ending");
 	take_down(&gateway);
 	rte_eal_cleanup();
 	control_fini();
-	return status;
+	/* -EINTR: a signal came before all was set up. */
+	return !err || err == -EINTR ? 0 : EXIT_RUN;
 }
 
 int main(int argc, char **argv)

@@ -110,6 +110,12 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	port->tx_queues = (uint16_t)RTE_MIN(workers, (unsigned)info.max_tx_queues);
 	port->checksum_offload = (info.tx_offload_capa & TX_CHECKSUMS) == TX_CHECKSUMS;
 
+	if (port->rx_queues == 0 || port->tx_queues == 0) {
+		log_error("port %s: it cannot %s", port->device,
+			port->rx_queues == 0 ? "receive" : "send");
+		return -ENOTSUP;
+	}
+
 	struct rte_eth_conf conf = {0};
 	uint64_t rss = RSS_WANTED & info.flow_type_rss_offloads;
 	if (port->rx_queues > 1 && rss != 0) {
@@ -124,6 +130,7 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	err = rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
 	if (err)
 		return failed(port, "configuring failed", err);
+	port->open = true;
 	err = set_up_queues(port, &info, pool);
 	if (err)
 		return failed(port, "setting up its queues failed", err);
@@ -143,6 +150,9 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 
 void port_stop(struct port *port)
 {
+	if (!port->open)
+		return;
 	(void)rte_eth_dev_stop(port->id);
 	(void)rte_eth_dev_close(port->id);
+	port->open = false;
 }

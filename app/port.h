@@ -18,6 +18,7 @@ struct port {
 	uint16_t id;		      /* DPDK's port number */
 	char device[PORT_NAME_BYTES]; /* as the operator named it */
 	bool outer, inner;	      /* both: one-armed */
+	bool open;		      /* configured, perhaps started: port_stop() is due */
 	uint16_t rx_queues, tx_queues;
 	uint16_t mtu;
 	bool checksum_offload; /* IPv4 and UDP checksums on transmission */
@@ -38,6 +39,7 @@ uint32_t port_max_frame(const struct port *ports, unsigned count);
  * mac and checksum_offload. 0 or a negative errno after a line that says which step failed.
  */
 int port_start(struct port *port, unsigned workers, struct rte_mempool *pool);
+/* Of any port, started or not. */
 void port_stop(struct port *port);
 
 #endif

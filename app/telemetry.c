@@ -52,7 +52,7 @@ static int ask_control(int (*answer)(struct gateway *, const char *, struct rte_
 		.result = -ECANCELED,
 	};
 
-	if (!served || !control_call(served, answer_request, &request))
+	if (!served || !control_call(answer_request, &request))
 		return -ECANCELED;
 	return request.result;
 }

@@ -98,6 +98,16 @@ static void test_unreadable(void **state)
 }
 
 /* "localhost" is in the hosts file; names under .invalid never exist (RFC 2606). */
+static bool yes(void)
+{
+	return true;
+}
+
+static bool no(void)
+{
+	return false;
+}
+
 static void test_resolve(void **state)
 {
 	struct uapi_config config;
@@ -110,7 +120,9 @@ static void test_resolve(void **state)
 		0, 0600);
 	uapi_config_init(&config);
 	assert_int_equal(config_load(&config, path, message), 0);
-	config_resolve(&config, "wg0.conf");
+	assert_int_equal(config_resolve(&config, "wg0.conf", yes), -EINTR);
+	assert_non_null(config.peers[0].endpoint_host);
+	assert_int_equal(config_resolve(&config, "wg0.conf", no), 0);
 	endpoint_format(&config.peers[0].endpoint, text);
 	assert_true(strcmp(text, "127.0.0.1:51820") == 0 || strcmp(text, "[::1]:51820") == 0);
 	assert_true(config.peers[0].set_endpoint);
