@@ -8,6 +8,7 @@
 #include "gateway.h"
 #include "interface.h"
 #include "log.h"
+#include "neighbours.h"
 
 /* Handshake messages carry DSCP AF41, as in Linux. */
 #define HANDSHAKE_TRAFFIC_CLASS 0x88
@@ -120,6 +121,7 @@ static void remove_peer(struct interface *interface, struct wg_peer *peer)
 	uint32_t id = wg_peer_id(peer);
 
 	gateway->peers[id] = NULL;
+	neighbours_set_peer(gateway->neighbours, id, 0, &wg_peer_path(peer)->remote.addr);
 	if (dp_remove_peer(gateway->dp, id, peer_released, peer) != 0)
 		log_error("%s: out of memory: a peer that was removed stays allocated",
 			interface->name);

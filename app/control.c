@@ -31,7 +31,6 @@
 #define HANDSHAKES_A_TURN 8
 #define PACKETS_A_TURN	  256
 #define HINTS_A_TURN	  256
-#define RESOLVES_A_TURN	  64
 #define RECLAIMS_A_TURN	  1024
 
 /*
@@ -320,7 +319,7 @@ void control_run(struct gateway *gateway)
 			break;
 		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
 			uapi_server_process(gateway->uapi, now);
-		work += endpoint_resolve_some(gateway, RESOLVES_A_TURN);
+		work += endpoints_step(gateway);
 		neighbours_keep(gateway, now.mono_ns);
 		dp_reclaim_poll(gateway->dp->reclaim, RECLAIMS_A_TURN);
 

@@ -13,9 +13,28 @@
 /* Data messages: DSCP 0, as in Linux; ECN is the packet's. */
 #define DATA_TRAFFIC_CLASS 0
 
+/* Work of one turn: a look is a cache miss or two, a resolution some microseconds of the kernel. */
+#define LOOKS_A_TURN	1024
+#define RESOLVES_A_TURN 64
+
+/* --- One endpoint --- */
+
+static bool same_outer(const struct dp_outer *a, const struct dp_outer *b)
+{
+	return a && b && a->header_len == b->header_len && a->port == b->port && a->mtu == b->mtu &&
+	       a->via_kernel == b->via_kernel && a->scope_id == b->scope_id &&
+	       memcmp(a->header, b->header, a->header_len) == 0;
+}
+
 static void publish(struct interface *interface, struct wg_peer *peer, const struct dp_outer *outer)
 {
-	if (dp_peer_set_outer(interface->gateway->dp, wg_peer_id(peer), outer) != 0)
+	struct dp *dp = interface->gateway->dp;
+	uint32_t id = wg_peer_id(peer);
+	struct dp_peer *published = dp_find_peer(dp, id);
+
+	if (!published || same_outer(outer, atomic_load(&published->outer)))
+		return;
+	if (dp_peer_set_outer(dp, id, outer) != 0)
 		log_error("%s: out of memory: a peer keeps its old endpoint", interface->name);
 }
 
@@ -26,11 +45,11 @@ static void prepare(struct interface *interface, const struct wg_path *path,
 	const struct dp_port *port = &interface->gateway->dp->ports[way->port];
 	uint8_t macs[2 * MIRROR_MAC_BYTES];
 
-	/* On a link-local address the kernel's socket needs the interface, which frames lack. */
 	*outer = (struct dp_outer){
 		.port = way->port,
 		.mtu = way->mtu < port->mtu ? (uint16_t)way->mtu : 0,
 		.via_kernel = way->via_kernel,
+		.scope_id = path->remote.scope_id,
 	};
 	memcpy(macs, way->destination, MIRROR_MAC_BYTES);
 	memcpy(macs + MIRROR_MAC_BYTES, way->source_mac, MIRROR_MAC_BYTES);
@@ -38,9 +57,34 @@ static void prepare(struct interface *interface, const struct wg_path *path,
 		outer->header, macs, &local, &path->remote, DATA_TRAFFIC_CLASS);
 }
 
+/* How the kernel would send there; by its own socket as long as nothing else is known. */
+static void find_way(
+	struct interface *interface, const struct wg_path *path, struct mirror_path *way)
+{
+	struct mirror *mirror = interface->gateway->mirror;
+	const struct mirror_query query = {
+		.remote = path->remote,
+		.local = path->local,
+		.mark = interface->fwmark,
+		.local_port = interface->socket.port,
+	};
+
+	/* When the mirror is complete it says that all has changed. */
+	if (mirror_ready(mirror))
+		(void)mirror_resolve(mirror, &query, way);
+	else
+		*way = (struct mirror_path){.via_kernel = true};
+	if (way->local.family == IP_NONE) {
+		/* No way at all now: the kernel's socket says so to nobody, and counts. */
+		way->via_kernel = true;
+		way->local.family = path->remote.addr.family;
+	}
+}
+
 void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 {
 	const struct wg_path *path = wg_peer_path(peer);
+	struct mirror_path way;
 	struct dp_outer outer;
 
 	if (path->remote.addr.family == IP_NONE || !interface->socket_open) {
@@ -49,40 +93,101 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 		publish(interface, peer, NULL);
 		return;
 	}
-	const struct mirror_query query = {
-		.remote = path->remote,
-		.local = path->local,
-		.mark = interface->fwmark,
-		.local_port = interface->socket.port,
-	};
-	struct mirror_path way;
-	(void)mirror_resolve(interface->gateway->mirror, &query, &way);
-	if (way.local.family == IP_NONE) {
-		/* No way at all now: the kernel's socket says so to nobody, and counts. */
-		way.via_kernel = true;
-		way.local.family = path->remote.addr.family;
-	}
+	find_way(interface, path, &way);
+	neighbours_set_peer(
+		interface->gateway->neighbours, wg_peer_id(peer), way.ifindex, &way.neighbour);
 	prepare(interface, path, &way, &outer);
-	neighbours_set_peer(interface->gateway->neighbours, wg_peer_id(peer),
-		way.via_kernel ? 0 : way.ifindex, &way.neighbour);
 	publish(interface, peer, &outer);
 }
 
-void endpoint_resolve_all(struct gateway *gateway)
+/* --- When the kernel's tables change --- */
+
+static void begin_round(struct gateway *gateway)
 {
-	gateway->resolve_next = 0;
+	gateway->endpoints.ids_left = gateway->peer_ids;
 }
 
-unsigned endpoint_resolve_some(struct gateway *gateway, unsigned n)
+void endpoints_changed(struct gateway *gateway)
 {
-	unsigned done = 0;
+	gateway->endpoints.all_changed = true;
+	begin_round(gateway);
+}
 
-	while (gateway->resolve_next < gateway->peer_ids && done < n) {
-		struct wg_peer *peer = gateway->peers[gateway->resolve_next++];
-		if (!peer)
+void endpoints_changed_in(struct gateway *gateway, const struct ip_prefix *prefixes, unsigned n)
+{
+	struct endpoints *endpoints = &gateway->endpoints;
+
+	if (n == 0 || n > ENDPOINT_CHANGES - endpoints->change_count) {
+		endpoints_changed(gateway);
+		return;
+	}
+	memcpy(endpoints->changes + endpoints->change_count, prefixes, n * sizeof(*prefixes));
+	endpoints->change_count += n;
+	begin_round(gateway);
+}
+
+void endpoints_changed_behind(
+	struct gateway *gateway, uint32_t ifindex, const struct ip_addr *neighbour)
+{
+	struct endpoints *endpoints = &gateway->endpoints;
+
+	begin_round(gateway);
+	for (unsigned i = 0; i < endpoints->neighbour_count; i++) {
+		if (endpoints->neighbours[i].ifindex == ifindex &&
+			ip_addr_equal(&endpoints->neighbours[i].addr, neighbour))
+			return;
+	}
+	if (endpoints->neighbour_count == ENDPOINT_CHANGES) {
+		endpoints->all_changed = true;
+		return;
+	}
+	endpoints->neighbours[endpoints->neighbour_count++] =
+		(struct endpoint_neighbour){.ifindex = ifindex, .addr = *neighbour};
+}
+
+static bool has_changed(const struct gateway *gateway, uint32_t id)
+{
+	const struct endpoints *endpoints = &gateway->endpoints;
+	const struct ip_addr *remote = &wg_peer_path(gateway->peers[id])->remote.addr;
+
+	if (endpoints->all_changed)
+		return true;
+	for (unsigned i = 0; i < endpoints->neighbour_count; i++) {
+		if (neighbours_is_behind(gateway->neighbours, id, endpoints->neighbours[i].ifindex,
+			    &endpoints->neighbours[i].addr))
+			return true;
+	}
+	for (unsigned i = 0; i < endpoints->change_count; i++) {
+		if (ip_prefix_contains(&endpoints->changes[i], remote))
+			return true;
+	}
+	return false;
+}
+
+static void end_round(struct endpoints *endpoints)
+{
+	endpoints->all_changed = false;
+	endpoints->change_count = endpoints->neighbour_count = 0;
+}
+
+unsigned endpoints_step(struct gateway *gateway)
+{
+	struct endpoints *endpoints = &gateway->endpoints;
+	unsigned looks = 0, resolved = 0;
+
+	while (endpoints->ids_left > 0 && looks < LOOKS_A_TURN && resolved < RESOLVES_A_TURN) {
+		uint32_t id = endpoints->next_id < gateway->peer_ids ? endpoints->next_id : 0;
+		struct wg_peer *peer = gateway->peers[id];
+
+		endpoints->next_id = id + 1;
+		endpoints->ids_left--;
+		looks++;
+		if (!peer || !has_changed(gateway, id))
 			continue;
 		endpoint_resolve(wg_peer_user(peer), peer);
-		done++;
+		resolved++;
 	}
-	return done;
+	if (looks > 0 && endpoints->ids_left == 0)
+		end_round(endpoints);
+	return looks;
 }

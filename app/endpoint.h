@@ -6,16 +6,46 @@
 #ifndef APP_ENDPOINT_H
 #define APP_ENDPOINT_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/addr.h"
+
+/* Changes that are looked for by name; with more than so many, every endpoint is resolved again. */
+#define ENDPOINT_CHANGES 64
+
 struct gateway;
 struct interface;
 struct wg_peer;
 
+/*
+ * What changed, and how many peer ids from next_id on, in the round, are still to be looked at for
+ * it. A change on the way makes it a whole round from where it stands: changes without end keep no
+ * id from its turn.
+ */
+struct endpoints {
+	bool all_changed;
+	unsigned change_count;
+	struct ip_prefix changes[ENDPOINT_CHANGES];
+	unsigned neighbour_count;
+	struct endpoint_neighbour {
+		uint32_t ifindex;
+		struct ip_addr addr;
+	} neighbours[ENDPOINT_CHANGES];
+	uint32_t next_id, ids_left;
+};
+
 /* Publishes the way to the peer's endpoint as it is now. */
 void endpoint_resolve(struct interface *interface, struct wg_peer *peer);
 
-/* The kernel's routing changed: every endpoint is to be resolved again, a few at a time. */
-void endpoint_resolve_all(struct gateway *gateway);
-/* Resolves up to n of those; returns how many. */
-unsigned endpoint_resolve_some(struct gateway *gateway, unsigned n);
+/* Endpoints are to be resolved again, a few at a time: all of them; */
+void endpoints_changed(struct gateway *gateway);
+/* those in these prefixes (n 0: all); */
+void endpoints_changed_in(struct gateway *gateway, const struct ip_prefix *prefixes, unsigned n);
+/* those behind this neighbour. */
+void endpoints_changed_behind(
+	struct gateway *gateway, uint32_t ifindex, const struct ip_addr *neighbour);
+/* A bounded piece of it; returns how many peer ids were looked at, 0: nothing is left to do. */
+unsigned endpoints_step(struct gateway *gateway);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "datapath/dp.h"
+#include "endpoint.h"
 #include "hostif.h"
 #include "lcore.h"
 #include "port.h"
@@ -39,9 +40,9 @@ struct gateway {
 	struct wg_env env;
 	struct wg_index_table *indices;
 	struct wg_ids *ids;
-	struct wg_peer **peers;	      /* by id; reserved address space, NULL where there is none */
-	uint32_t peer_ids;	      /* ids at or above were never used */
-	uint32_t resolve_next;	      /* endpoints from this peer id on are to be resolved again */
+	struct wg_peer **peers; /* by id; reserved address space, NULL where there is none */
+	uint32_t peer_ids;	/* ids at or above were never used */
+	struct endpoints endpoints;
 	uint64_t under_load_until_ns; /* handshake messages need cookies until then */
 	struct neighbours *neighbours;
 	struct interface *interfaces[LIMIT_INTERFACES];

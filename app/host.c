@@ -109,16 +109,12 @@ static void link_gone(void *arg, uint32_t ifindex)
 
 static void routing_changed(void *arg, const struct ip_prefix *prefixes, unsigned n)
 {
-	(void)prefixes;
-	(void)n;
-	endpoint_resolve_all(arg);
+	endpoints_changed_in(arg, prefixes, n);
 }
 
 static void neighbour_changed(void *arg, uint32_t ifindex, const struct ip_addr *addr)
 {
-	(void)ifindex;
-	(void)addr;
-	endpoint_resolve_all(arg);
+	endpoints_changed_behind(arg, ifindex, addr);
 }
 
 static void warn(void *arg, const char *line)

@@ -63,7 +63,7 @@ static int open_socket(struct interface *interface, uint16_t port, uint32_t fwma
 	interface->socket_open = true;
 	interface->fwmark = fwmark;
 	/* The prepared headers hold the port. */
-	endpoint_resolve_all(gateway);
+	endpoints_changed(gateway);
 	return 0;
 }
 
@@ -86,7 +86,7 @@ static int set_mark(struct interface *interface, uint32_t fwmark)
 		return err;
 	interface->fwmark = fwmark;
 	/* The kernel's rules may send what is marked another way. */
-	endpoint_resolve_all(interface->gateway);
+	endpoints_changed(interface->gateway);
 	return 0;
 }
 

@@ -52,6 +52,14 @@ void neighbours_set_peer(struct neighbours *neighbours, uint32_t peer_id, uint32
 	neighbours->ways[peer_id] = (struct way){.ifindex = ifindex, .neighbour = *neighbour};
 }
 
+bool neighbours_is_behind(const struct neighbours *neighbours, uint32_t peer_id, uint32_t ifindex,
+	const struct ip_addr *neighbour)
+{
+	const struct way *way = &neighbours->ways[peer_id];
+
+	return way->ifindex == ifindex && ip_addr_equal(&way->neighbour, neighbour);
+}
+
 static void keep_peer(struct gateway *gateway, uint32_t id, uint64_t now_ns)
 {
 	const struct way *way = &gateway->neighbours->ways[id];

@@ -7,6 +7,7 @@
 #ifndef APP_NEIGHBOURS_H
 #define APP_NEIGHBOURS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -18,8 +19,13 @@ struct neighbours;
 struct neighbours *neighbours_create(void);
 void neighbours_destroy(struct neighbours *neighbours);
 
-/* Packets to this peer leave to this neighbour of an interface; ifindex 0: to none. */
+/* Packets to this peer leave to this neighbour of an interface, once it is resolved; ifindex 0: to
+ * none. */
 void neighbours_set_peer(struct neighbours *neighbours, uint32_t peer_id, uint32_t ifindex,
+	const struct ip_addr *neighbour);
+
+/* Whether they do. */
+bool neighbours_is_behind(const struct neighbours *neighbours, uint32_t peer_id, uint32_t ifindex,
 	const struct ip_addr *neighbour);
 
 /* Names those in use to the mirror: a bounded piece of it, some time each second. */

@@ -47,6 +47,7 @@ struct dp_outer {
 	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
+	uint32_t scope_id; /* via_kernel to a link-local address: the link; else 0 */
 	alignas(8) uint8_t header[DP_OUTER_HEADER_ROOM];
 };
 

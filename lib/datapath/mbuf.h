@@ -46,7 +46,9 @@ struct dp_mbuf {
 	uint8_t header_len; /* Ethernet, IP and UDP: where the UDP payload begins */
 	uint32_t peer_id;
 	uint32_t local_index; /* DP_PEER: of the session to seal with */
-	uint32_t scope_id;    /* DP_HANDSHAKE, DP_OUTER: of a link-local source, else 0 */
+	/* Of a link-local address, else 0. DP_HANDSHAKE, DP_OUTER: the source; DP_HOST_SOCKET: the
+	 * destination */
+	uint32_t scope_id;
 };
 
 /* A multiple of RTE_MBUF_PRIV_ALIGN. */

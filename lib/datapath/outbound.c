@@ -504,6 +504,7 @@ static void set_sealed(const struct dp_tunnel_burst *burst, unsigned i, enum dp_
 	set_kind(burst->mbufs[i], kind, burst, i);
 	info->port = burst->outers[i]->port;
 	info->header_len = burst->outers[i]->header_len;
+	info->scope_id = burst->outers[i]->scope_id;
 }
 
 static void send_by_kernel(struct dp_worker *worker, struct rte_mbuf *m)

@@ -417,6 +417,7 @@ static void by_the_kernel(void **state)
 	struct dp_mbuf info;
 	(void)state;
 	outer.via_kernel = true;
+	outer.scope_id = 70;
 	outer.port = DP_PORT_NONE; /* as it may be where no port leads there */
 	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
 	for (unsigned id = 1; id <= 3; id += 2) {
@@ -425,6 +426,7 @@ static void by_the_kernel(void **state)
 		ring_take(tun(rig.far[id].interface), &sealed, &info);
 		assert_int_equal(info.kind, DP_HOST_SOCKET);
 		assert_int_equal(info.interface, rig.far[id].interface);
+		assert_int_equal(info.scope_id, id == 1 ? 70 : 0);
 		assert_int_equal(info.header_len, 42);
 		assert_int_equal(sealed.len, 42 + 16 + 1408 + 16);
 		store_be16(sealed.bytes + 40, 0); /* the kernel makes its own UDP checksum */
