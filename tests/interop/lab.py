@@ -85,10 +85,10 @@ class Namespace:
         return process
 
     def ping(self, address, count=3, interval=0.05, deadline=5, **options):
-        """True when all packets come back. (While answers are late, ping sends more than count.)"""
-        done = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-w", deadline,
+        """True when all packets come back; the last may take until the deadline."""
+        done = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", deadline,
                         *options.pop("args", ()), address, check=False, **options)
-        whole = done.returncode == 0 and " 0% packet loss" in done.stdout
+        whole = f" {count} received" in done.stdout
         if not whole:
             print(done.stdout)
         return whole
