@@ -18,6 +18,7 @@
 #include "control.h"
 #include "crypto/random.h"
 #include "datapath/reclaim.h"
+#include "eal_files.h"
 #include "gateway.h"
 #include "host.h"
 #include "icmp_reply.h"
@@ -329,8 +330,10 @@ static int run(const struct options *options, char **argv)
 	/* EAL makes threads: they too must leave the signals to control. */
 	if (control_init() != 0)
 		return EXIT_RUN;
+	eal_files_init();
 	if (rte_eal_init(options->eal_argc, argv) < 0) {
 		explain_eal_failure(rte_errno);
+		eal_files_remove();
 		return EXIT_RUN;
 	}
 	int err = set_up(&gateway, options);
@@ -345,6 +348,7 @@ static int run(const struct options *options, char **argv)
 		log_info("ending");
 	take_down(&gateway);
 	rte_eal_cleanup();
+	eal_files_remove();
 	control_fini();
 	/* -EINTR: a signal came before all was set up. */
 	return !err || err == -EINTR ? 0 : EXIT_RUN;

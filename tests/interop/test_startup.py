@@ -140,6 +140,7 @@ def test_starts_within_a_second_and_leaves_nothing(bench):
     print(f"start-up took {took:.2f} s")
     assert gateway.stop() == 0, gateway.tail()
     assert links(bench) == before
+    assert not os.path.exists(f"/var/run/dpdk/{bench.prefix}-{gateway.name}")
     assert not os.path.exists(gateway.socket)
 
 
