@@ -120,6 +120,29 @@ static const struct interface *find_interface(const struct gateway *gateway, con
 	return NULL;
 }
 
+/* Where the page behind the last one begins: going through all of them is not to begin anew for
+ * each. */
+static struct {
+	const struct interface *interface;
+	unsigned long page;
+	uint32_t peer_id;
+} next_page;
+
+static struct wg_peer *first_of_page(
+	const struct gateway *gateway, const struct interface *interface, unsigned long page)
+{
+	struct wg_peer *peer = NULL;
+
+	if (next_page.interface == interface && next_page.page == page)
+		peer = gateway->peers[next_page.peer_id];
+	if (peer && wg_peer_user(peer) == interface)
+		return peer;
+	peer = wg_device_next_peer(interface->device, NULL);
+	for (unsigned long n = 0; peer && n / PEERS_A_PAGE < page; n++)
+		peer = wg_device_next_peer(interface->device, peer);
+	return peer;
+}
+
 static int answer_peers(struct gateway *gateway, const char *params, struct rte_tel_data *data)
 {
 	char name[OPTIONS_NAME_BYTES] = "";
@@ -137,16 +160,16 @@ static int answer_peers(struct gateway *gateway, const char *params, struct rte_
 		return -ENOENT;
 
 	rte_tel_data_start_array(data, RTE_TEL_STRING_VAL);
-	unsigned long n = 0;
-	for (struct wg_peer *peer = wg_device_next_peer(interface->device, NULL);
-		peer && n < (page + 1) * PEERS_A_PAGE;
-		peer = wg_device_next_peer(interface->device, peer), n++) {
+	struct wg_peer *peer = first_of_page(gateway, interface, page);
+	for (unsigned n = 0; peer && n < PEERS_A_PAGE; n++) {
 		char key[KEYTEXT_BASE64_CHARS + 1];
-		if (n < page * PEERS_A_PAGE)
-			continue;
 		key_to_base64(key, wg_peer_public_key(peer));
 		rte_tel_data_add_array_string(data, key);
+		peer = wg_device_next_peer(interface->device, peer);
 	}
+	next_page.interface = peer ? interface : NULL;
+	next_page.page = page + 1;
+	next_page.peer_id = peer ? wg_peer_id(peer) : 0;
 	return 0;
 }
 

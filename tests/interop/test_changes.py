@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The configuration changes while the program runs; sockets, routes and endpoints follow."""
+import base64
 import os
 
 import lab
@@ -97,3 +98,19 @@ def test_interface_without_a_file(topology):
     assert topology.wan.ping("10.9.0.1")
     assert topology.wan.ping("10.1.0.2")
     assert topology.lan.ping("10.9.0.2")
+
+
+def test_pages_of_peers(site):
+    """/wg/peers names every peer once, page after page, and any page out of turn."""
+    gateway = site.gateway
+    path = os.path.join(site.topology.dir, "many.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        for n in range(600):
+            key = base64.b64encode(n.to_bytes(32, "big")).decode()
+            file.write(f"[Peer]\nPublicKey = {key}\n")
+    lab.run("wg", "addconf", gateway.name, path)
+    pages = [gateway.telemetry(f"/wg/peers,{gateway.name},{page}") for page in range(4)]
+    assert [len(page) for page in pages] == [256, 256, 89, 0]
+    assert set(sum(pages, [])) == set(gateway.show("peers").split())
+    for page in (2, 0, 1, 1):
+        assert gateway.telemetry(f"/wg/peers,{gateway.name},{page}") == pages[page]
