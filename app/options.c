@@ -207,7 +207,8 @@ static const struct option option_table[] = {
 		"a WireGuard interface without a file, to be configured with wg(8); "
 		"repeatable",
 		read_interface},
-	{"--aead", "NAME", "ChaCha20-Poly1305 from auto (default), avx512, ipsec-mb or sodium", read_aead},
+	{"--aead", "NAME", "ChaCha20-Poly1305 from auto (default), avx512, ipsec-mb or sodium",
+		read_aead},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
 		read_poll},
 	{"--check", NULL, "check the options and config files, start nothing", read_check},

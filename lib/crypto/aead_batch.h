@@ -22,10 +22,10 @@ struct aead_op {
 };
 
 enum aead_backend {
-	AEAD_BACKEND_AUTO,	/* the best for this CPU */
-	AEAD_BACKEND_SODIUM,	/* one packet after the other; the oracle of the tests */
-	AEAD_BACKEND_IPSEC_MB,	/* Intel IPsec-MB */
-	AEAD_BACKEND_AVX512,	/* our own across packets, AVX-512 IFMA */
+	AEAD_BACKEND_AUTO,     /* the best for this CPU */
+	AEAD_BACKEND_SODIUM,   /* one packet after the other; the oracle of the tests */
+	AEAD_BACKEND_IPSEC_MB, /* Intel IPsec-MB */
+	AEAD_BACKEND_AVX512,   /* our own across packets, AVX-512 IFMA */
 	AEAD_BACKEND_COUNT
 };
 
@@ -48,7 +48,7 @@ void aead_batch_seal(struct aead_batch *batch, const struct aead_op *ops, unsign
  * Opens n (0..64) packets. Returns a mask: bit i set means that packet i is authentic and now
  * plaintext. The content of the others is unspecified and must not be used.
  */
-__attribute__((warn_unused_result)) uint64_t aead_batch_open(struct aead_batch *batch,
-		const struct aead_op *ops, unsigned n);
+__attribute__((warn_unused_result)) uint64_t aead_batch_open(
+	struct aead_batch *batch, const struct aead_op *ops, unsigned n);
 
 #endif

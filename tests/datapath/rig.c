@@ -199,7 +199,8 @@ int rig_setup(void **state)
 	struct dp_worker_config config = {
 		.id = 0, .backend = AEAD_BACKEND_AUTO, .send = rig_send, .send_arg = &rig};
 	(void)state;
-	if (dp_create(RIG_WORKERS, &rig.dp) != 0 || dp_worker_create(rig.dp, &config, &rig.worker) != 0)
+	if (dp_create(RIG_WORKERS, &rig.dp) != 0 ||
+		dp_worker_create(rig.dp, &config, &rig.worker) != 0)
 		return -1;
 	set_up_ports();
 	set_up_routes();

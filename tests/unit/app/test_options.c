@@ -146,7 +146,8 @@ static const struct {
 	{"dpdk-wg -- --config /etc/wireguard/.conf",
 		"--config /etc/wireguard/.conf: the file must be called NAME.conf, as "
 		"wg0.conf"},
-	{"dpdk-wg -- --aead openssl", "--aead openssl: must be one of auto, sodium, ipsec-mb, avx512"},
+	{"dpdk-wg -- --aead openssl",
+		"--aead openssl: must be one of auto, sodium, ipsec-mb, avx512"},
 };
 
 static void test_bad(void **state)
