@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """TCP between the hosts at both ends of a tunnel: see scripts/bench-tcp."""
-import json
 import os
 import statistics
 import sys
@@ -12,28 +11,12 @@ import lab  # noqa: E402
 SECONDS = 4
 
 
-def iperf(client, server, address):
-    """(Gbit/s at the receiver) of one stream."""
-    listener = server.start("iperf3", "-s", "-1", "-B", address)
-    lab.wait_for("iperf3's socket",
-                 lambda: "5201" in server.run("ss", "-Hltn", "sport = :5201").stdout)
-    done = client.run("iperf3", "-J", "-c", address, "-t", SECONDS)
-    server.lab.stop(listener)
-    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
-
-
-def cpu_seconds(process):
-    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def measure(a, b, processes):
     """Waits for the tunnel, then (Gbit/s, CPU seconds a GB of one end)."""
     lab.wait_for("the tunnel", lambda: a.ping("10.8.0.2", count=1, deadline=1), timeout=20)
-    before = sum(map(cpu_seconds, processes))
-    speed = iperf(a, b, "10.8.0.2")
-    return speed, (sum(map(cpu_seconds, processes)) - before) / 2 / (speed * SECONDS / 8)
+    before = sum(map(lab.cpu_seconds, processes))
+    speed = lab.iperf(a, b, "10.8.0.2", "-t", SECONDS)
+    return speed, (sum(map(lab.cpu_seconds, processes)) - before) / 2 / (speed * SECONDS / 8)
 
 
 def with_wireguard_go():

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The demonstration that scripts/demo runs: see there."""
-import json
 import os
 import sys
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/interop"))
@@ -23,35 +23,20 @@ def rtt(namespace, address):
     return times[len(times) // 2]
 
 
-def throughput(client, server, address, *options):
-    """Gbit/s of one TCP stream for three seconds."""
-    listener = server.start("iperf3", "-s", "-1", "-B", address)
-    lab.wait_for("iperf3's socket",
-                 lambda: "5201" in server.run("ss", "-Hltn", "sport = :5201").stdout)
-    done = client.run("iperf3", "-J", "-c", address, "-t", 3, *options)
-    server.lab.stop(listener)
-    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
-
-
-def cpu_seconds(process):
-    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def show(site):
     topology, gateway = site.topology, site.gateway
     wan, lan_ = topology.wan, topology.lan
     print("\n  wan: wireguard-go ── [outer0] dpdk-wg [inner0] ── lan: server\n", flush=True)
     if not wan.ping("10.1.0.2"):
         raise lab.LabError(f"no ping through the tunnel; dpdk-wg says: {gateway.tail()}")
-    row("handshake", "done, " + site.client.show("latest-handshakes").split()[-1])
+    age = time.time() - int(site.client.show("latest-handshakes").split()[-1])
+    row("handshake", f"done, {age:.0f} s ago")
     row("RTT through the tunnel, IPv4", f"{rtt(wan, '10.1.0.2'):.2f} ms")
     row("RTT through the tunnel, IPv6", f"{rtt(wan, 'fd01::2'):.2f} ms")
     for name, options in (("TCP client -> server", ()), ("TCP server -> client", ("-R",))):
-        before = cpu_seconds(gateway.process)
-        speed = throughput(wan, lan_, "10.1.0.2", *options)
-        used = (cpu_seconds(gateway.process) - before) / (speed * 3 / 8)
+        before = lab.cpu_seconds(gateway.process)
+        speed = lab.iperf(wan, lan_, "10.1.0.2", "-t", 3, *options)
+        used = (lab.cpu_seconds(gateway.process) - before) / (speed * 3 / 8)
         row(name, f"{speed:.2f} Gbit/s, {used:.1f} CPU s of dpdk-wg a GB")
     print("\n  wg show:\n")
     for line in gateway.show().splitlines():

@@ -51,6 +51,23 @@ def run(*argv, check=True, timeout=60, **options):
     return done
 
 
+def cpu_seconds(process):
+    """User and system time that a running process has used."""
+    with open(f"/proc/{process.pid}/stat", encoding="utf-8") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def iperf(client, server, address, *options):
+    """Moves one TCP stream from namespace to namespace; returns Gbit/s at the receiver."""
+    listener = server.start("iperf3", "-s", "-1", "-B", address)
+    wait_for("iperf3's socket",
+             lambda: "5201" in server.run("ss", "-Hltn", "sport = :5201").stdout)
+    done = client.run("iperf3", "-J", "-c", address, *options)
+    server.lab.stop(listener)
+    return json.loads(done.stdout)["end"]["sum_received"]["bits_per_second"] / 1e9
+
+
 class Namespace:
     """A network namespace and the processes started in it."""
 
