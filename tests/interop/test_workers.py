@@ -63,7 +63,7 @@ for n in range({packets}):
                 waiting.discard(s)
 print(answers, disorder)
 """
-    process = server.start("python3", "-c", echo, log="echo.log")
+    process = server.start("python3", "-c", echo, log=f"echo-{address}")
     lab.wait_for("the echo", lambda: "bound" in open(process.log, encoding="utf-8").read())
     done = client.run("python3", "-c", ask, timeout=100)
     server.lab.stop(process)
