@@ -139,8 +139,16 @@ static int make_pool(struct gateway *gateway)
 	uint32_t room = RTE_MAX(frame + DP_SEAL_TAILROOM, (uint32_t)RTE_MBUF_DEFAULT_DATAROOM) +
 			RTE_PKTMBUF_HEADROOM;
 
-	gateway->pool = rte_pktmbuf_pool_create("dpdk-wg", n, MBUF_CACHE, DP_MBUF_PRIV_BYTES,
-		(uint16_t)RTE_MIN(room, UINT16_MAX), (int)rte_socket_id());
+	/*
+	 * Last in, first out: the buffers that come next are those still in the caches, and a
+	 * thread that loses its CPU inside the pool holds nobody up. EAL's own kind where it is not
+	 * built.
+	 */
+	static const char *const kinds[] = {"lf_stack", NULL};
+	for (size_t i = 0; i < RTE_DIM(kinds) && !gateway->pool; i++)
+		gateway->pool = rte_pktmbuf_pool_create_by_ops("dpdk-wg", n, MBUF_CACHE,
+			DP_MBUF_PRIV_BYTES, (uint16_t)RTE_MIN(room, UINT16_MAX),
+			(int)rte_socket_id(), kinds[i]);
 	if (gateway->pool)
 		return 0;
 	log_error("%u packet buffers of %u bytes do not fit into memory (%s): give EAL more, "

@@ -45,7 +45,10 @@ PublicKey = {other_key}
 AllowedIPs = 10.8.0.0/24
 Endpoint = 192.0.2.{3 - n}:51820
 """
-    end = lab.Gateway(namespace, [device], config=config, name=f"{made.short}{name}", eal=eal)
+    end = lab.Gateway(namespace, [device], config=config, name=f"{made.short}{name}", eal=eal,
+                      wait=False)
+    end.lcores = f"0@{2 - n},1@{n - 1}"  # the two workers do not share a CPU
+    end.start()
     namespace.set_up("outer0", f"192.0.2.{n}/24")
     return end
 
