@@ -46,8 +46,8 @@ def run(*argv):
         return json.load(file)
 
 
-def size_name(size):
-    return size if isinstance(size, str) else f"{size}"
+def size_name(row):
+    return row.get("mix") or row["size"]
 
 
 def table(head, rows):
@@ -62,10 +62,10 @@ def show_aead(rows):
         print(f"Batch AEAD, {fill} packets a call: cycles a packet (IPsec-MB ÷ these)\n")
         chosen = [row for row in rows if row["fill"] == fill]
         backends = list(dict.fromkeys(row["backend"] for row in chosen))
-        keys = list(dict.fromkeys((row["op"], row["size"]) for row in chosen))
-        cells = {(row["op"], row["size"], row["backend"]): row for row in chosen}
+        keys = list(dict.fromkeys((row["op"], size_name(row)) for row in chosen))
+        cells = {(row["op"], size_name(row), row["backend"]): row for row in chosen}
         table(["op", "bytes"] + backends, [
-            [op, size_name(size)] + [
+            [op, size] + [
                 f"{cell['cycles']:.0f} ({cell['ratio_ipsec_mb']:.2f})" if cell else ""
                 for cell in (cells.get((op, size, backend)) for backend in backends)]
             for op, size in keys])
@@ -74,7 +74,7 @@ def show_aead(rows):
 def show_pipeline(rows):
     print("Pipeline, receive burst to send burst: cycles a packet\n")
     table(["direction", "bytes", "peers", "workers", "cycles", "of these AEAD", "the rest"],
-          [[row["direction"], size_name(row["size"]), f"{row['peers']:,}", row["workers"],
+          [[row["direction"], size_name(row), f"{row['peers']:,}", row["workers"],
             f"{row['cycles']:.0f}", f"{row['aead_cycles']:.0f}",
             f"{row['cycles'] - row['aead_cycles']:.0f}"] for row in rows])
 
