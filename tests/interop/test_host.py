@@ -373,8 +373,8 @@ def test_addresses_change(site):
 
     def change():
         gw.ip("addr", "add", "192.0.2.33/24", "dev", "outer0")
-        speaks_to(site, "192.0.2.33:51820")
     recovers(site, change, (wan, "10.1.0.2"), bound=50)
+    # Without other traffic: what is under way from the old address has the client turn back.
     speaks_to(site, "192.0.2.33:51820")
     gw.ip("addr", "del", "192.0.2.33/24", "dev", "outer0")
     # The gateway's own packets leave from an address that it still has; the client follows.
