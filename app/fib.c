@@ -624,6 +624,24 @@ static void doubt_replacement(struct fib *fib, const struct prefix *prefix,
 		fib->doubt[dump_of(prefix->prefix.addr.family)] = true;
 }
 
+/*
+ * The prefix and the way of a route that the kernel told of, made where they are new. NULL: the
+ * route is in no table that counts, or memory is out.
+ */
+static struct prefix *open_route(struct fib *fib, const struct fib_route *from, struct way **way)
+{
+	struct prefix *prefix;
+
+	if (table_rank(family_of(fib, from->prefix.addr.family), from->table) < 0)
+		return NULL;
+	prefix = prefix_get(fib, &from->prefix);
+	if (prefix && !route_way(fib, from, way)) {
+		prefix_release(fib, prefix);
+		return NULL;
+	}
+	return prefix;
+}
+
 bool fib_add_route(struct fib *fib, const struct fib_route *from, enum fib_order order)
 {
 	struct prefix *prefix;
@@ -631,15 +649,9 @@ bool fib_add_route(struct fib *fib, const struct fib_route *from, enum fib_order
 	struct way *way;
 	bool changed;
 
-	if (table_rank(family_of(fib, from->prefix.addr.family), from->table) < 0)
-		return false;
-	prefix = prefix_get(fib, &from->prefix);
+	prefix = open_route(fib, from, &way);
 	if (!prefix)
 		return false;
-	if (!route_way(fib, from, &way)) {
-		prefix_release(fib, prefix);
-		return false;
-	}
 	route = route_find(prefix, from, way);
 	changed = !route || route->gone;
 	if (order == FIB_REPLACE)
@@ -837,15 +849,9 @@ bool fib_dump_route(struct fib *fib, const struct fib_route *from)
 	struct way *way;
 	bool changed = false;
 
-	if (table_rank(family_of(fib, from->prefix.addr.family), from->table) < 0)
-		return false;
-	prefix = prefix_get(fib, &from->prefix);
+	prefix = open_route(fib, from, &way);
 	if (!prefix)
 		return false;
-	if (!route_way(fib, from, &way)) {
-		prefix_release(fib, prefix);
-		return false;
-	}
 	route = route_find(prefix, from, way);
 	if (route && !route->gone) {
 		route_confirm(fib, prefix, route, from);
