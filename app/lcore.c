@@ -118,8 +118,10 @@ static unsigned turn(struct lcore *lcore)
 	for (unsigned p = 0; p < lcore->port_count; p++) {
 		if (worker->id >= lcore->ports[p].rx_queues)
 			continue;
+		dp_stages_begin(worker);
 		n = rte_eth_rx_burst(lcore->ports[p].id, (uint16_t)worker->id, mbufs, LIMIT_BURST);
 		if (n > 0) {
+			dp_stage_end(worker, DP_STAGE_RECEIVE, n);
 			dp_spread_leave(worker);
 			dp_receive(worker, p, mbufs, n);
 		}

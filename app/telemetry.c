@@ -300,6 +300,56 @@ static int answer_lcores(struct gateway *gateway, const char *params, struct rte
 	return 0;
 }
 
+/* --- /wg/stages[,on|off] --- */
+
+/* What workers had counted when measuring was last switched on. */
+static struct dp_stages stages_before;
+
+static void sum_stages(const struct gateway *gateway, struct dp_stages *sum)
+{
+	*sum = (struct dp_stages){0};
+	for (unsigned i = 0; i < gateway->workers; i++) {
+		const struct dp_stages *stages = &gateway->lcores[i].worker->stages;
+		for (enum dp_stage stage = 0; stage < DP_STAGE_COUNT; stage++) {
+			sum->cycles[stage] += stages->cycles[stage];
+			sum->packets[stage] += stages->packets[stage];
+		}
+	}
+}
+
+static void describe_stage(
+	enum dp_stage stage, const struct dp_stages *sum, struct rte_tel_data *data)
+{
+	uint64_t cycles = sum->cycles[stage] - stages_before.cycles[stage];
+	uint64_t packets = sum->packets[stage] - stages_before.packets[stage];
+	char prefix[32];
+
+	snprintf(prefix, sizeof(prefix), "%s_%s", dp_stage_direction(stage), dp_stage_name(stage));
+	add_u64(data, prefix, "packets", packets);
+	add_u64(data, prefix, "cycles", cycles);
+	add_u64(data, prefix, "cycles_per_packet",
+		packets > 0 ? (cycles + packets / 2) / packets : 0);
+}
+
+static int answer_stages(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	bool on = strcmp(params, "on") == 0;
+	struct dp_stages sum;
+
+	if (!on && strcmp(params, "off") != 0 && params[0] != '\0')
+		return -EINVAL;
+	sum_stages(gateway, &sum);
+	if (on)
+		stages_before = sum;
+	if (params[0] != '\0')
+		dp_measure_stages(gateway->dp, on);
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_u64(data, "on", gateway->dp->measure_stages);
+	for (enum dp_stage stage = 0; stage < DP_STAGE_COUNT; stage++)
+		describe_stage(stage, &sum, data);
+	return 0;
+}
+
 /* --- /wg/host,netdev name --- */
 
 static int answer_host(struct gateway *gateway, const char *params, struct rte_tel_data *data)
@@ -329,6 +379,7 @@ COMMAND(peers)
 COMMAND(peer)
 COMMAND(drops)
 COMMAND(lcores)
+COMMAND(stages)
 COMMAND(host)
 
 static const struct {
@@ -341,6 +392,8 @@ static const struct {
 	{"/wg/peer", peer, "One peer. Parameter: public key in base64"},
 	{"/wg/drops", drops, "Packets dropped, by reason. No parameters"},
 	{"/wg/lcores", lcores, "Counters of 16 workers. Parameter: the first worker"},
+	{"/wg/stages", stages,
+		"Cycles and packets of each stage since switched on. Parameter: on, off or none"},
 	{"/wg/host", host, "Counters of a host interface. Parameter: its name"},
 };
 

@@ -107,6 +107,8 @@ struct dp {
 	/* [control w, workers r] False: the host forwards all of that family (ip_forward is off, or
 	 * it uses policy routing). */
 	_Atomic bool forward_ipv4, forward_ipv6;
+	/* [control w, workers r] Workers count what their stages cost: stages.h. */
+	_Atomic bool measure_stages;
 	/* [control w, workers r] Our own addresses. */
 	_Atomic(const struct dp_locals *) locals;
 
@@ -202,6 +204,8 @@ int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)
 bool dp_nexthop_was_used(struct dp *dp, uint32_t id);
 /* Whether the workers forward this family or leave it to the host. At first they do. */
 void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on);
+/* Whether workers count what their stages cost, from their next bursts on. At first they do not. */
+void dp_measure_stages(struct dp *dp, bool on);
 /* Our own addresses, all of them, in any order. 0 or -ENOMEM. */
 int dp_set_locals(struct dp *dp, const struct ip_addr *addrs, unsigned n);
 

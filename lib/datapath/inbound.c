@@ -53,14 +53,19 @@ void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 	in.n = 0;
 	in.authentic = false;
 	classify(worker, port, mbufs, n, &in);
+	dp_stage_end(worker, DP_STAGE_CLASSIFY, n);
 	if (in.n == 0)
 		return;
+	n = in.n;
 	find(worker, &in);
+	dp_stage_end(worker, DP_STAGE_FIND, n);
 	if (unlikely(worker->spreading) && dp_spread_suits(worker, DP_JOB_OPEN, in.ops, in.n)) {
 		spread(worker, &in);
 		return;
 	}
+	n = in.n;
 	open(worker, &in);
+	dp_stage_end(worker, DP_STAGE_OPEN, n);
 	take_in(worker, &in);
 }
 
@@ -68,9 +73,15 @@ static void take_in(struct dp_worker *worker, struct inbound *in)
 {
 	/* --- The authentication barrier --- */
 	assert(in->authentic);
+	unsigned n = in->n;
 	accept(worker, in);
+	dp_stage_end(worker, DP_STAGE_ACCEPT, n);
+	n = in->n;
 	decap(worker, in);
+	dp_stage_end(worker, DP_STAGE_DECAP, n);
+	n = in->n;
 	check_source(worker, in);
+	dp_stage_end(worker, DP_STAGE_SOURCE, n);
 	deliver(worker, in);
 }
 
@@ -438,6 +449,7 @@ void dp_inbound_opened(struct dp_worker *worker, const struct dp_job *job)
 	in.authentic = true;
 	restore(worker, job, &in);
 	find(worker, &in);
+	dp_stage_end(worker, DP_STAGE_SPREAD, job->n);
 	take_in(worker, &in);
 }
 
@@ -652,5 +664,6 @@ static void deliver(struct dp_worker *worker, struct inbound *in)
 	if (host.n != 0)
 		dp_to_host(
 			worker, dp_netdev_of_interface(dp_mbuf(host.mbufs[0])->interface), &host);
+	dp_stage_end(worker, DP_STAGE_DELIVER, in->n);
 	dp_outbound_route(worker, &burst);
 }

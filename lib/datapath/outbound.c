@@ -44,7 +44,9 @@ void dp_outbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbuf
 	struct dp_tunnel_burst burst;
 	burst.n = 0;
 	validate(worker, port, mbufs, n, &plain);
+	dp_stage_end(worker, DP_STAGE_VALIDATE, n);
 	forward(worker, port, &plain, &burst);
+	dp_stage_end(worker, DP_STAGE_FORWARD, plain.n);
 	dp_outbound_route(worker, &burst);
 }
 
@@ -52,8 +54,11 @@ void dp_outbound_route(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 {
 	if (burst->n == 0)
 		return;
+	unsigned n = burst->n;
 	route(worker, burst);
+	dp_stage_end(worker, DP_STAGE_ROUTE, n);
 	find_sessions(worker, burst);
+	dp_stage_end(worker, DP_STAGE_SESSION, n);
 	seal_and_send(worker, burst);
 }
 
@@ -61,16 +66,22 @@ static void seal_and_send(struct dp_worker *worker, struct dp_tunnel_burst *burs
 {
 	if (unlikely(worker->spreading))
 		dp_spread_make_room(worker);
+	unsigned n = burst->n;
 	number(worker, burst);
+	dp_stage_end(worker, DP_STAGE_NUMBER, n);
 	encap(worker, burst);
+	dp_stage_end(worker, DP_STAGE_ENCAP, burst->n);
 	if (unlikely(worker->spreading) &&
 		dp_spread_suits(worker, DP_JOB_SEAL, burst->ops, burst->n)) {
 		spread(worker, burst);
 		return;
 	}
 	seal(worker, burst);
+	dp_stage_end(worker, DP_STAGE_SEAL, burst->n);
 	account(worker, burst);
+	dp_stage_end(worker, DP_STAGE_ACCOUNT, burst->n);
 	send(worker, burst);
+	dp_stage_end(worker, DP_STAGE_SEND, burst->n);
 }
 
 /* Moves packet i to position kept. */
@@ -553,4 +564,5 @@ void dp_outbound_sealed(struct dp_worker *worker, const struct dp_job *job)
 		finish_udp_checksum(m, info->header_len, &worker->dp->ports[info->port]);
 		dp_transmit(worker, info->port, m);
 	}
+	dp_stage_end(worker, DP_STAGE_SEND, job->n);
 }

@@ -123,6 +123,7 @@ void dp_spread_work(struct dp_worker *worker, struct dp_job *job)
 	else
 		aead_batch_seal(worker->aead, job->ops, job->n);
 	worker->counters.aead_cycles += rte_rdtsc() - begin;
+	dp_stage_end(worker, job->kind == DP_JOB_OPEN ? DP_STAGE_OPEN : DP_STAGE_SEAL, job->n);
 	atomic_store_explicit(&job->done, true, memory_order_release);
 }
 
@@ -139,6 +140,7 @@ unsigned dp_spread_help(struct dp_worker *worker)
 	if (job == NULL)
 		return 0;
 	unsigned n = job->n; /* once it is done the job may become another */
+	dp_stages_begin(worker);
 	dp_spread_work(worker, job);
 	if (job < spread->jobs || job >= spread->jobs + LIMIT_JOBS)
 		worker->counters.helped_packets += n;
@@ -213,7 +215,9 @@ void dp_spread_begin(struct dp_worker *worker, enum dp_job_kind kind, struct rte
 	struct dp_job *job = job_at(spread, spread->tail++);
 	worker->spreading = true;
 	fill(job, kind, mbufs, ops, n);
-	if (!hand_over(worker, job))
+	bool handed_over = hand_over(worker, job);
+	dp_stage_end(worker, DP_STAGE_SPREAD, n);
+	if (!handed_over)
 		dp_spread_work(worker, job);
 	dp_spread_end(worker);
 }

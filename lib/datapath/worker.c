@@ -63,6 +63,7 @@ void dp_receive(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 	struct dp_counters *counters = &worker->counters;
 	bool outer = worker->dp->ports[port].outer;
 	uint64_t begin = rte_rdtsc();
+	dp_stages_begin(worker);
 	for (unsigned i = 0; i < n; i += LIMIT_BURST) {
 		if (outer)
 			dp_inbound(worker, port, mbufs + i, next_burst(n - i));
@@ -91,6 +92,7 @@ void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct dp_counters *counters = &worker->counters;
 	uint64_t begin = rte_rdtsc();
+	dp_stages_begin(worker);
 	for (unsigned i = 0, len; i < n; i += len) {
 		len = run_of_kind(mbufs + i, n - i);
 		switch ((enum dp_kind)dp_mbuf(mbufs[i])->kind) {
@@ -116,19 +118,31 @@ void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n)
 void dp_flush_port(struct dp_worker *worker, unsigned port)
 {
 	struct dp_tx *tx = &worker->tx[port];
+	unsigned n = tx->n;
 	unsigned sent = worker->send(worker->send_arg, port, tx->mbufs, tx->n);
 	if (unlikely(sent < tx->n))
 		dp_drop(&worker->drops, tx->mbufs + sent, tx->n - sent, DP_DROP_TX_FULL);
 	tx->n = 0;
 	worker->tx_pending &= ~(1u << port);
+	dp_stage_end(worker, DP_STAGE_TRANSMIT, n);
 }
 
 void dp_worker_flush(struct dp_worker *worker)
 {
+	if (worker->tx_pending != 0 || unlikely(worker->spreading))
+		dp_stages_begin(worker);
 	if (unlikely(worker->spreading))
 		dp_spread_end(worker);
 	while (worker->tx_pending != 0)
 		dp_flush_port(worker, (unsigned)__builtin_ctz(worker->tx_pending));
+}
+
+void dp_stage_count(struct dp_stages *stages, enum dp_stage stage, unsigned n)
+{
+	uint64_t now = rte_rdtsc();
+	stages->cycles[stage] += now - stages->last;
+	stages->packets[stage] += n;
+	stages->last = now;
 }
 
 bool dp_send_hint(struct dp_worker *worker, const struct dp_hint *hint)

@@ -13,12 +13,15 @@
 #include <stdalign.h>
 #include <stdint.h>
 
+#include <rte_branch_prediction.h>
+#include <rte_cycles.h>
 #include <rte_rcu_qsbr.h>
 
 #include "base/limits.h"
 #include "crypto/aead_batch.h"
 #include "datapath/dp.h"
 #include "datapath/drops.h"
+#include "datapath/stages.h"
 
 /* Sends up to n frames on a port's queue of this worker; returns how many it took. */
 typedef uint16_t (*dp_send_fn)(void *arg, unsigned port, struct rte_mbuf **mbufs, uint16_t n);
@@ -60,9 +63,11 @@ struct dp_worker {
 	struct dp_counters counters;
 	struct dp_drops drops;
 	bool spreading; /* bursts may have to go through dp_spread_begin() */
+	bool measuring; /* stages are counted in this burst */
 	struct dp_spread *spread;
 	uint32_t tx_pending; /* bit p: tx[p] is not empty */
 	struct dp_tx tx[LIMIT_PORTS];
+	struct dp_stages stages;
 };
 
 /* 0, -ENOMEM, or -ENOTSUP: this CPU lacks the backend. Registered with dp->qsbr, offline. */
@@ -83,6 +88,25 @@ void dp_receive(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n);
 /* Sends what the transmit buffers hold; the queue's refusals are dropped. Once a turn. */
 void dp_worker_flush(struct dp_worker *worker);
+
+/*
+ * Laps (stages.h): begins to measure, if control wants it, for the burst or the read of a port that
+ * follows; and ends a stage that n packets entered.
+ */
+static inline void dp_stages_begin(struct dp_worker *worker)
+{
+	worker->measuring = atomic_load_explicit(&worker->dp->measure_stages, memory_order_relaxed);
+	if (unlikely(worker->measuring))
+		worker->stages.last = rte_rdtsc();
+}
+
+void dp_stage_count(struct dp_stages *stages, enum dp_stage stage, unsigned n);
+
+static inline void dp_stage_end(struct dp_worker *worker, enum dp_stage stage, unsigned n)
+{
+	if (unlikely(worker->measuring))
+		dp_stage_count(&worker->stages, stage, n);
+}
 
 /* The worker holds no pointer of dp's tables. Once a turn while online. */
 static inline void dp_worker_quiescent(struct dp_worker *worker)

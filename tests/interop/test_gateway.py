@@ -192,3 +192,16 @@ def test_telemetry(site):
     assert gateway.telemetry(f"/wg/peer,{site.client.public_key}")["rx_bytes"] > 0
     assert "inner_source" in gateway.telemetry("/wg/drops")
     assert gateway.telemetry("/wg/lcores")
+
+
+def test_cost_of_stages(site):
+    gateway = site.gateway
+    assert gateway.telemetry("/wg/stages,on")["on"] == 1
+    assert site.ping_through()
+    stages = gateway.telemetry("/wg/stages,off")
+    assert stages["inbound_open_packets"] > 0 and stages["outbound_seal_cycles_per_packet"] > 0
+    assert site.ping_through()
+    after = gateway.telemetry("/wg/stages")
+    assert after["on"] == 0 and after["inbound_open_packets"] == stages["inbound_open_packets"]
+    assert gateway.telemetry("/wg/stages,on")["inbound_open_packets"] == 0
+    assert gateway.telemetry("/wg/stages,off")["on"] == 0
