@@ -20,6 +20,7 @@
 #include "datapath/reclaim.h"
 #include "endpoint.h"
 #include "gateway.h"
+#include "host.h"
 #include "icmp_reply.h"
 #include "interface.h"
 #include "log.h"
@@ -321,6 +322,7 @@ void control_run(struct gateway *gateway)
 			uapi_server_process(gateway->uapi, now);
 		work += endpoints_step(gateway);
 		neighbours_keep(gateway, now.mono_ns);
+		host_follow_links(gateway, now.mono_ns);
 		dp_reclaim_poll(gateway->dp->reclaim, RECLAIMS_A_TURN);
 
 		if (work > 0)

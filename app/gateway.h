@@ -33,6 +33,7 @@ struct gateway {
 	struct port ports[LIMIT_PORTS];
 	struct hostif taps[LIMIT_PORTS]; /* fd -1: not made yet */
 	unsigned port_count;
+	uint64_t links_due_ns; /* when to look at the ports' links again */
 	struct lcore lcores[LIMIT_WORKERS];
 	unsigned workers;
 	_Atomic bool quit; /* [control w, workers r] */

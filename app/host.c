@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/units.h"
 #include "datapath/lpm.h"
 #include "endpoint.h"
 #include "gateway.h"
@@ -13,6 +14,9 @@
 #include "interface.h"
 #include "log.h"
 #include "mirror.h"
+
+/* How long a change of a port's link may take to be seen. */
+#define LINKS_EVERY_NS (100 * NS_PER_MS)
 
 /* --- The mirror's callbacks: from the kernel's tables to the data path's --- */
 
@@ -71,6 +75,22 @@ static void set_forwarding(void *arg, enum ip_family family, bool on)
 	dp_set_forwarding(gateway->dp, family, on);
 }
 
+/* A TAP takes any MTU; what is more than its port's is undone. */
+static void port_mtu_changed(struct gateway *gateway, unsigned index, uint32_t mtu)
+{
+	const struct hostif *tap = &gateway->taps[index];
+	uint16_t most = gateway->ports[index].mtu;
+
+	dp_set_port_mtu(gateway->dp, index, (uint16_t)RTE_MIN(mtu, (uint32_t)most));
+	if (mtu <= most)
+		return;
+	log_warning("%s: its MTU is set back to %u, the port's: for %u start with --mtu %u",
+		tap->name, most, mtu, mtu);
+	int err = hostif_set_mtu(tap, most);
+	if (err)
+		log_error("%s: setting its MTU failed: %s", tap->name, strerror(-err));
+}
+
 static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 {
 	struct gateway *gateway = arg;
@@ -83,8 +103,7 @@ static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
 		if (gateway->taps[i].ifindex == ifindex)
-			dp_set_port_mtu(gateway->dp, i,
-				(uint16_t)RTE_MIN(mtu, (uint32_t)gateway->ports[i].mtu));
+			port_mtu_changed(gateway, i, mtu);
 	}
 }
 
@@ -162,6 +181,19 @@ static void publish_port(struct gateway *gateway, unsigned index)
 	dp_set_port(gateway->dp, index, &config);
 }
 
+/* quiet: a link that is up goes without saying. */
+static void set_carrier(struct gateway *gateway, unsigned index, bool quiet)
+{
+	const struct hostif *tap = &gateway->taps[index];
+	bool up = gateway->ports[index].link_up;
+	int err = hostif_set_carrier(tap, up);
+
+	if (err)
+		log_error("%s: setting its carrier failed: %s", tap->name, strerror(-err));
+	else if (!up || !quiet)
+		log_info("%s: link %s", tap->name, up ? "up" : "down");
+}
+
 static int make_tap(struct gateway *gateway, unsigned index, const char *kind, unsigned number)
 {
 	const struct port *port = &gateway->ports[index];
@@ -180,6 +212,7 @@ static int make_tap(struct gateway *gateway, unsigned index, const char *kind, u
 		return err;
 	}
 	publish_port(gateway, index);
+	set_carrier(gateway, index, true);
 	host_exchange_attach_netdev(gateway->exchange, dp_netdev_of_port(index), tap);
 	err = mirror_add_port(gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes);
 	if (err)
@@ -241,6 +274,17 @@ void host_destroy(struct gateway *gateway)
 				hostif_destroy(&gateway->taps[i]);
 		}
 		mirror_destroy(gateway->mirror);
+	}
+}
+
+void host_follow_links(struct gateway *gateway, uint64_t now_ns)
+{
+	if (now_ns < gateway->links_due_ns)
+		return;
+	gateway->links_due_ns = now_ns + LINKS_EVERY_NS;
+	for (unsigned i = 0; i < gateway->port_count; i++) {
+		if (port_link_changed(&gateway->ports[i]))
+			set_carrier(gateway, i, false);
 	}
 }
 

@@ -7,11 +7,19 @@
 #ifndef APP_HOST_H
 #define APP_HOST_H
 
+#include <stdint.h>
+
 struct gateway;
 
 /* Ports are started. 0 or a negative errno after a line that says why; host_destroy() undoes it. */
 int host_create(struct gateway *gateway);
 void host_destroy(struct gateway *gateway);
+
+/*
+ * Gives the TAPs the carriers of their ports, when it was not done for a while. Called in each turn
+ * of control.
+ */
+void host_follow_links(struct gateway *gateway, uint64_t now_ns);
 
 /* The number (dp_netdev_of_port(), dp_netdev_of_interface()) of a host interface, or -ENOENT. */
 int host_find_netdev(const struct gateway *gateway, const char *name);

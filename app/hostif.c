@@ -136,6 +136,13 @@ int hostif_set_up(const struct hostif *hostif, bool up)
 	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
 }
 
+int hostif_set_carrier(const struct hostif *hostif, bool on)
+{
+	int carrier = on;
+
+	return ioctl(hostif->fd, TUNSETCARRIER, &carrier) < 0 ? -errno : 0;
+}
+
 ssize_t hostif_read(const struct hostif *hostif, struct virtio_net_hdr_v1 *vnet, uint8_t *buf)
 {
 	/* One byte more than a frame may have: the kernel cuts off without a word. */

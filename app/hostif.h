@@ -51,6 +51,8 @@ void hostif_destroy(struct hostif *hostif);
 /* Each 0 or a negative errno. */
 int hostif_set_mtu(const struct hostif *hostif, uint16_t mtu);
 int hostif_set_up(const struct hostif *hostif, bool up);
+/* Whether it has a carrier; a fresh one has. */
+int hostif_set_carrier(const struct hostif *hostif, bool on);
 
 /*
  * Reads one frame (buf of HOSTIF_FRAME_BYTES): its length, or a negative errno (-EAGAIN: there is

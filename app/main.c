@@ -92,7 +92,7 @@ static void free_protocol_state(struct gateway *gateway)
 /* --- Ports, buffers, workers --- */
 
 /* The port of that device, found before or new; NULL after a line on why not. */
-static struct port *take_port(struct gateway *gateway, const char *device)
+static struct port *take_port(struct gateway *gateway, const char *device, uint16_t mtu)
 {
 	uint16_t id;
 
@@ -108,6 +108,7 @@ static struct port *take_port(struct gateway *gateway, const char *device)
 	}
 	struct port *port = &gateway->ports[gateway->port_count++];
 	port->id = id;
+	port->mtu = mtu;
 	snprintf(port->device, sizeof(port->device), "%s", device);
 	return port;
 }
@@ -117,13 +118,13 @@ static int find_ports(struct gateway *gateway, const struct options *options)
 	struct port *port;
 
 	for (unsigned i = 0; i < options->outer_count; i++) {
-		port = take_port(gateway, options->outer[i]);
+		port = take_port(gateway, options->outer[i], options->mtu);
 		if (!port)
 			return -ENODEV;
 		port->outer = true;
 	}
 	for (unsigned i = 0; i < options->inner_count; i++) {
-		port = take_port(gateway, options->inner[i]);
+		port = take_port(gateway, options->inner[i], options->mtu);
 		if (!port)
 			return -ENODEV;
 		port->inner = true;

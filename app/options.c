@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "uapi/config.h"
@@ -166,6 +167,18 @@ static int read_poll(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int read_mtu(struct reader *reader, const char *value)
+{
+	unsigned long mtu = strtoul(value, NULL, 10);
+
+	if (value[strspn(value, "0123456789")] != '\0' || mtu < LIMIT_PORT_MTU_LEAST ||
+		mtu > LIMIT_PORT_MTU)
+		return fail(reader, "%s %s: must be %d to %d", reader->name, value,
+			LIMIT_PORT_MTU_LEAST, LIMIT_PORT_MTU);
+	reader->options->mtu = (uint16_t)mtu;
+	return 0;
+}
+
 static int read_mode(struct reader *reader, enum options_mode mode)
 {
 	reader->options->mode = mode;
@@ -209,6 +222,7 @@ static const struct option option_table[] = {
 		read_interface},
 	{"--aead", "NAME", "ChaCha20-Poly1305 from auto (default), avx512, ipsec-mb or sodium",
 		read_aead},
+	{"--mtu", "BYTES", "MTU of all ports, for jumbo frames; 1500 unless given", read_mtu},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
 		read_poll},
 	{"--check", NULL, "check the options and config files, start nothing", read_check},

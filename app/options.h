@@ -43,7 +43,8 @@ struct options {
 	unsigned inner_count;
 	struct options_interface interfaces[LIMIT_INTERFACES];
 	unsigned interface_count;
-	bool poll; /* workers never sleep */
+	bool poll;    /* workers never sleep */
+	uint16_t mtu; /* of all ports; 0: not given */
 	enum aead_backend aead;
 };
 

@@ -16,7 +16,8 @@
 /* Spread by addresses and ports; what a port does not know of it is left out. */
 #define RSS_WANTED (RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP)
 
-#define TX_CHECKSUMS (RTE_ETH_TX_OFFLOAD_IPV4_CKSUM | RTE_ETH_TX_OFFLOAD_UDP_CKSUM)
+/* IPv4's header is cheap to sum and virtual NICs leave it to their driver: it is always ours. */
+#define TX_CHECKSUMS RTE_ETH_TX_OFFLOAD_UDP_CKSUM
 
 static void list_ports(char *buf, size_t size)
 {
@@ -65,6 +66,7 @@ uint32_t port_max_frame(const struct port *ports, unsigned count)
 
 	for (unsigned i = 0; i < count; i++) {
 		uint16_t mtu;
+		most = RTE_MAX(most, ports[i].mtu);
 		if (rte_eth_dev_get_mtu(ports[i].id, &mtu) == 0 && mtu > most)
 			most = mtu;
 	}
@@ -99,6 +101,83 @@ static int failed(const struct port *port, const char *step, int err)
 	return err;
 }
 
+/* The largest MTU that it takes: some drivers say so, others tell only the longest frame. */
+static uint32_t largest_mtu(const struct rte_eth_dev_info *info)
+{
+	uint32_t frame = RTE_MAX(info->max_rx_pktlen, (uint32_t)RTE_ETHER_MAX_LEN);
+	uint32_t by_frame = frame - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN;
+
+	return info->max_mtu == 0 ? by_frame : RTE_MIN(by_frame, (uint32_t)info->max_mtu);
+}
+
+static int configure_queues(struct port *port, const struct rte_eth_dev_info *info, unsigned queues)
+{
+	struct rte_eth_conf conf = {.rxmode.mtu = port->mtu};
+	uint64_t rss = RSS_WANTED & info->flow_type_rss_offloads;
+
+	port->rx_queues = (uint16_t)RTE_MIN(queues, (unsigned)info->max_rx_queues);
+	port->tx_queues = (uint16_t)RTE_MIN(queues, (unsigned)info->max_tx_queues);
+	if (port->rx_queues > 1 && rss != 0) {
+		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+		conf.rx_adv_conf.rss_conf.rss_hf = rss;
+	}
+	if (port->checksum_offload)
+		conf.txmode.offloads |= TX_CHECKSUMS;
+	if (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)
+		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	if (*info->dev_flags & RTE_ETH_DEV_INTR_LSC)
+		conf.intr_conf.lsc = 1;
+	return rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
+}
+
+/* Some devices take only a power of two of queues, and say so by refusing anything else. */
+static int configure(struct port *port, const struct rte_eth_dev_info *info, unsigned workers)
+{
+	int err = configure_queues(port, info, workers);
+
+	while (err == -EINVAL && workers > 1) {
+		workers = rte_align32prevpow2(workers - 1);
+		err = configure_queues(port, info, workers);
+	}
+	return err;
+}
+
+/* Where the driver does not take the MTU from the configuration alone. */
+static int tell_mtu(struct port *port)
+{
+	int err = port->mtu == 0 ? 0 : rte_eth_dev_set_mtu(port->id, port->mtu);
+
+	return err == -ENOTSUP ? 0 : err;
+}
+
+static int check_capabilities(const struct port *port, const struct rte_eth_dev_info *info)
+{
+	if (info->max_rx_queues == 0 || info->max_tx_queues == 0) {
+		log_error("port %s: it cannot %s", port->device,
+			info->max_rx_queues == 0 ? "receive" : "send");
+		return -ENOTSUP;
+	}
+	if (port->mtu > largest_mtu(info)) {
+		log_error("port %s: its MTU can be no more than %u: give a smaller --mtu than %u",
+			port->device, largest_mtu(info), port->mtu);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+/* What the rest of the program wants to know of a started port. */
+static int learn(struct port *port)
+{
+	int err = rte_eth_macaddr_get(port->id, &port->mac);
+
+	if (err)
+		return failed(port, "reading its MAC address failed", err);
+	if (rte_eth_dev_get_mtu(port->id, &port->mtu) != 0)
+		port->mtu = RTE_ETHER_MTU;
+	(void)port_link_changed(port);
+	return 0;
+}
+
 int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 {
 	struct rte_eth_dev_info info;
@@ -106,31 +185,17 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 
 	if (err)
 		return failed(port, "reading its capabilities failed", err);
-	port->rx_queues = (uint16_t)RTE_MIN(workers, (unsigned)info.max_rx_queues);
-	port->tx_queues = (uint16_t)RTE_MIN(workers, (unsigned)info.max_tx_queues);
+	err = check_capabilities(port, &info);
+	if (err)
+		return err;
 	port->checksum_offload = (info.tx_offload_capa & TX_CHECKSUMS) == TX_CHECKSUMS;
-
-	if (port->rx_queues == 0 || port->tx_queues == 0) {
-		log_error("port %s: it cannot %s", port->device,
-			port->rx_queues == 0 ? "receive" : "send");
-		return -ENOTSUP;
-	}
-
-	struct rte_eth_conf conf = {0};
-	uint64_t rss = RSS_WANTED & info.flow_type_rss_offloads;
-	if (port->rx_queues > 1 && rss != 0) {
-		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-		conf.rx_adv_conf.rss_conf.rss_hf = rss;
-	}
-	if (port->checksum_offload)
-		conf.txmode.offloads |= TX_CHECKSUMS;
-	if (info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)
-		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
-
-	err = rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
+	err = configure(port, &info, workers);
 	if (err)
 		return failed(port, "configuring failed", err);
 	port->open = true;
+	err = tell_mtu(port);
+	if (err)
+		return failed(port, "setting its MTU failed", err);
 	err = set_up_queues(port, &info, pool);
 	if (err)
 		return failed(port, "setting up its queues failed", err);
@@ -139,13 +204,17 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 		return failed(port, "starting failed", err);
 	/* Needed for multicast (ND, routing protocols); a port without it receives all the same. */
 	(void)rte_eth_allmulticast_enable(port->id);
+	return learn(port);
+}
 
-	err = rte_eth_macaddr_get(port->id, &port->mac);
-	if (err)
-		return failed(port, "reading its MAC address failed", err);
-	if (rte_eth_dev_get_mtu(port->id, &port->mtu) != 0)
-		port->mtu = RTE_ETHER_MTU;
-	return 0;
+bool port_link_changed(struct port *port)
+{
+	struct rte_eth_link link;
+	bool before = port->link_up;
+
+	if (rte_eth_link_get_nowait(port->id, &link) == 0)
+		port->link_up = link.link_status == RTE_ETH_LINK_UP;
+	return port->link_up != before;
 }
 
 void port_stop(struct port *port)

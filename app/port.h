@@ -20,8 +20,9 @@ struct port {
 	bool outer, inner;	      /* both: one-armed */
 	bool open;		      /* configured, perhaps started: port_stop() is due */
 	uint16_t rx_queues, tx_queues;
-	uint16_t mtu;
-	bool checksum_offload; /* IPv4 and UDP checksums on transmission */
+	uint16_t mtu;	       /* before the start: the one wanted, 0: the device's own choice */
+	bool checksum_offload; /* UDP checksums on transmission */
+	bool link_up;	       /* as port_link_changed() said last */
 	struct rte_ether_addr mac;
 };
 
@@ -31,14 +32,22 @@ struct port {
  */
 int port_find(const char *device, uint16_t *id);
 
-/* The largest frame that any of the ports will deliver, in bytes: sizes the mbufs. */
+/* The largest frame that any of the ports will deliver, in bytes: sizes the mbufs. Not started yet.
+ */
 uint32_t port_max_frame(const struct port *ports, unsigned count);
 
 /*
- * Configures and starts a port with up to one queue pair a worker; fills rx_queues, tx_queues, mtu,
- * mac and checksum_offload. 0 or a negative errno after a line that says which step failed.
+ * Configures and starts a port with its mtu and up to one queue pair a worker; fills rx_queues,
+ * tx_queues, mtu, mac, link_up and checksum_offload. 0 or a negative errno after a line that says
+ * which step failed.
  */
 int port_start(struct port *port, unsigned workers, struct rte_mempool *pool);
+/*
+ * True when the link of a started port came or went since the last time; link_up says which. A port
+ * that interrupts for it is not asked; others take some microseconds. Thread: control, at any time.
+ */
+bool port_link_changed(struct port *port);
+
 /* Of any port, started or not. */
 void port_stop(struct port *port);
 

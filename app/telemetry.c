@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <rte_cycles.h>
+#include <rte_ethdev.h>
 #include <rte_telemetry.h>
 #include <rte_version.h>
 
@@ -367,6 +368,30 @@ static int answer_host(struct gateway *gateway, const char *params, struct rte_t
 	return 0;
 }
 
+/* --- /wg/port,netdev name --- */
+
+static int answer_port(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	struct rte_eth_dev_info info;
+	int netdev = host_find_netdev(gateway, params);
+
+	if (netdev < 0 || (unsigned)netdev >= gateway->port_count)
+		return -ENOENT;
+	const struct port *port = &gateway->ports[netdev];
+	int err = rte_eth_dev_info_get(port->id, &info);
+	if (err)
+		return err;
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_string(data, "device", port->device);
+	rte_tel_data_add_dict_string(data, "driver", info.driver_name);
+	rte_tel_data_add_dict_string(data, "link", port->link_up ? "up" : "down");
+	rte_tel_data_add_dict_u64(data, "mtu", port->mtu);
+	rte_tel_data_add_dict_u64(data, "rx_queues", port->rx_queues);
+	rte_tel_data_add_dict_u64(data, "tx_queues", port->tx_queues);
+	rte_tel_data_add_dict_u64(data, "udp_checksum_offload", port->checksum_offload);
+	return 0;
+}
+
 #define COMMAND(name)                                                                              \
 	static int name(const char *cmd, const char *params, struct rte_tel_data *data)            \
 	{                                                                                          \
@@ -381,6 +406,7 @@ COMMAND(drops)
 COMMAND(lcores)
 COMMAND(stages)
 COMMAND(host)
+COMMAND(port)
 
 static const struct {
 	const char *name;
@@ -395,6 +421,7 @@ static const struct {
 	{"/wg/stages", stages,
 		"Cycles and packets of each stage since switched on. Parameter: on, off or none"},
 	{"/wg/host", host, "Counters of a host interface. Parameter: its name"},
+	{"/wg/port", port, "A port. Parameter: the name of its host interface"},
 };
 
 int telemetry_init(struct gateway *gateway)

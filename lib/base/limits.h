@@ -31,6 +31,10 @@
 /* Largest inner packet (bytes): jumbo frames of 9,000 and some room for odd MTUs. */
 #define LIMIT_INNER_BYTES 9216
 
+/* MTU of a port (bytes): of IPv6 at least, and of a largest inner packet at most. */
+#define LIMIT_PORT_MTU_LEAST 1280
+#define LIMIT_PORT_MTU	     LIMIT_INNER_BYTES
+
 /* Next hops: one for each neighbour of the kernel's and each gateway (its default is 1,024). */
 #define LIMIT_NEXTHOPS (1u << 16)
 

@@ -37,7 +37,8 @@ static void test_everything(void **state)
 	assert_int_equal(
 		parse(&options, "dpdk-wg --lcores 0-2 -a 0000:17:00.0 -- --outer 0000:17:00.0 "
 				"--outer=1 --inner 0000:17:00.0 --config "
-				"/etc/wireguard/wg0.conf --interface wg1 --poll --aead sodium"),
+				"/etc/wireguard/wg0.conf --interface wg1 --poll --aead sodium "
+				"--mtu 9000"),
 		0);
 	assert_int_equal(options.mode, OPTIONS_RUN);
 	assert_int_equal(options.eal_argc, 5);
@@ -53,6 +54,7 @@ static void test_everything(void **state)
 	assert_null(options.interfaces[1].path);
 	assert_true(options.poll);
 	assert_int_equal(options.aead, AEAD_BACKEND_SODIUM);
+	assert_int_equal(options.mtu, 9000);
 }
 
 static void test_defaults(void **state)
@@ -65,6 +67,7 @@ static void test_defaults(void **state)
 	assert_int_equal(options.inner_count, 0);
 	assert_false(options.poll);
 	assert_int_equal(options.aead, AEAD_BACKEND_AUTO);
+	assert_int_equal(options.mtu, 0);
 }
 
 /* Without EAL, and wherever somebody may look for it. */
@@ -148,6 +151,11 @@ static const struct {
 		"wg0.conf"},
 	{"dpdk-wg -- --aead openssl",
 		"--aead openssl: must be one of auto, sodium, ipsec-mb, avx512"},
+	{"dpdk-wg -- --mtu 1279", "--mtu 1279: must be 1280 to 9216"},
+	{"dpdk-wg -- --mtu 9217", "--mtu 9217: must be 1280 to 9216"},
+	{"dpdk-wg -- --mtu 9000k", "--mtu 9000k: must be 1280 to 9216"},
+	{"dpdk-wg -- --mtu 18446744073709560616",
+		"--mtu 18446744073709560616: must be 1280 to 9216"},
 };
 
 static void test_bad(void **state)
@@ -197,7 +205,8 @@ static void test_limits(void **state)
 static void test_help(void **state)
 {
 	static const char *const names[] = {"--outer DEV", "--inner DEV", "--config FILE",
-		"--interface NAME", "--aead NAME", "--poll", "--check", "--help", "--version"};
+		"--interface NAME", "--aead NAME", "--mtu BYTES", "--poll", "--check", "--help",
+		"--version"};
 	char *text;
 	size_t len;
 	FILE *to = open_memstream(&text, &len);
