@@ -521,102 +521,10 @@ static void test_random(void **state)
 		round_of(first + i);
 }
 
-/* An id rests a second before it stands for another next hop; when none is left, the host. */
-static void test_ids(void **state)
-{
-	static struct table table;
-	struct fib_route route = {.table = RT_TABLE_MAIN, .type = RTN_UNICAST, .leg_count = 1};
-	struct mirror_callbacks callbacks;
-	uint32_t first, second;
-	struct fib *fib;
-
-	(void)state;
-	table_init(&table, &callbacks);
-	assert_int_equal(fib_create(&callbacks, 4, &fib), 0);
-	route.legs[0].ifindex = PORT_A;
-	fib_set_now(fib, 1000);
-	for (unsigned i = 0; i < 4; i++) {
-		route.prefix = prefix_of("10.0.0.0/16");
-		route.prefix.addr.bytes[1] = (uint8_t)i;
-		route.legs[0].gateway = addr_of("192.0.2.1");
-		route.legs[0].gateway.bytes[3] = (uint8_t)i;
-		fib_add_route(fib, &route, FIB_LAST);
-	}
-	assert_int_equal(table.warnings, 1);
-	assert_int_equal(table.entries[3].nexthop, MIRROR_NEXTHOP_HOST);
-	first = table.entries[0].nexthop;
-	second = table.entries[1].nexthop;
-	route.prefix.addr.bytes[1] = 0;
-	route.legs[0].gateway.bytes[3] = 0;
-	fib_delete_route(fib, &route);
-	route.legs[0].gateway.bytes[3] = 9;
-	fib_set_now(fib, 1000 + 999999999);
-	fib_add_route(fib, &route, FIB_LAST);
-	assert_int_equal(table_find(&table, &route.prefix)->nexthop, MIRROR_NEXTHOP_HOST);
-	fib_delete_route(fib, &route);
-	fib_set_now(fib, 1000 + 1000000000);
-	fib_add_route(fib, &route, FIB_LAST);
-	assert_int_equal(table_find(&table, &route.prefix)->nexthop, first);
-	assert_int_not_equal(first, second);
-	fib_destroy(fib);
-	table_free(&table);
-}
-
-/* A local prefix of many addresses answers before any route in it. */
-static void test_wide_local(void **state)
-{
-	static struct table table;
-	struct fib_route local = {
-		.prefix = prefix_of("10.0.0.0/16"), .table = RT_TABLE_LOCAL, .type = RTN_LOCAL};
-	struct fib_route route = {.prefix = prefix_of("10.0.1.0/24"),
-		.table = RT_TABLE_MAIN,
-		.type = RTN_UNICAST,
-		.leg_count = 1,
-		.legs[0].ifindex = WG};
-	struct fib_route onlink = {.prefix = prefix_of("10.0.2.0/24"),
-		.table = RT_TABLE_MAIN,
-		.type = RTN_UNICAST,
-		.leg_count = 1,
-		.legs[0].ifindex = PORT_A};
-	struct ip_addr addr = addr_of("10.0.1.1"), neighbour = addr_of("10.0.2.2");
-	struct mirror_callbacks callbacks;
-	struct fib *fib;
-
-	(void)state;
-	table_init(&table, &callbacks);
-	assert_int_equal(fib_create(&callbacks, 16, &fib), 0);
-	assert_int_equal(fib_add_wg(fib, WG, 1), 0);
-	assert_int_equal(fib_add_port(fib, PORT_A, 0, port_mac[0]), 0);
-	fib_add_route(fib, &route, FIB_LAST);
-	fib_add_route(fib, &onlink, FIB_LAST);
-	fib_set_neighbour(fib, PORT_A, &neighbour, port_mac[1], false);
-	fib_flush(fib);
-	assert_int_equal(table_lookup(&table, &addr).kind, MIRROR_WG);
-	assert_int_equal(table_lookup(&table, &neighbour).kind, MIRROR_PORT);
-	fib_add_route(fib, &local, FIB_LAST);
-	fib_flush(fib);
-	assert_int_equal(table_lookup(&table, &addr).kind, MIRROR_HOST);
-	assert_int_equal(table_lookup(&table, &neighbour).kind, MIRROR_HOST);
-	fib_delete_route(fib, &local);
-	fib_flush(fib);
-	assert_int_equal(table_lookup(&table, &addr).kind, MIRROR_WG);
-	assert_int_equal(table_lookup(&table, &neighbour).kind, MIRROR_PORT);
-	/* A route for one TOS leaves the choice to the kernel. */
-	route.tos = 8;
-	fib_add_route(fib, &route, FIB_LAST);
-	assert_int_equal(table_lookup(&table, &addr).kind, MIRROR_HOST);
-	fib_delete_route(fib, &route);
-	assert_int_equal(table_lookup(&table, &addr).kind, MIRROR_WG);
-	fib_destroy(fib);
-	table_free(&table);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_random),
-		cmocka_unit_test(test_ids),
-		cmocka_unit_test(test_wide_local),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

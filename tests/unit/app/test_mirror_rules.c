@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Policy rules and the switch for forwarding. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "mirrored.h"
+
+static void test_rules(void **state)
+{
+	struct ip_addr far = addr_of("8.8.8.8"), near = addr_of("10.9.0.1");
+	struct subject s;
+
+	(void)state;
+	base_addresses();
+	run("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1");
+	run("ip neigh replace 192.0.2.2 lladdr 02:00:00:00:02:02 dev outer0 nud permanent");
+	run("ip route add default via 192.0.2.2; ip route add 10.9.0.0/16 via 192.0.2.2");
+	begin(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_null(mirror_forwarding_hint(s.mirror, IP_V4));
+	run("ip rule add from 10.0.0.0/8 lookup 99");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "policy rules"));
+	run("ip rule del from 10.0.0.0/8 lookup 99; ip -6 rule add fwmark 5 lookup 99");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_false(s.table.forwarding_v6);
+	run("ip -6 rule del fwmark 5 lookup 99");
+	/* wg-quick's rules: strange until their table is known as our own. */
+	run("ip route add default dev wg0 table 51820; ip rule add not fwmark 51820 lookup 51820;"
+	    "ip rule add lookup main suppress_prefixlength 0");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	own_count = 1;
+	mirror_set_own_tables(s.mirror, own_tables, own_count);
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_int_equal(table_lookup(&s.table, &far).kind, MIRROR_WG);
+	assert_int_equal(table_lookup(&s.table, &near).kind, MIRROR_PORT);
+	check(&s);
+	run("ip route add 10.10.0.0/16 dev wg0 table 51820");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "further routes"));
+	run("ip route del 10.10.0.0/16 dev wg0 table 51820");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	/* Without the rule the table does not count. */
+	run("ip rule del not fwmark 51820 lookup 51820");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_int_equal(table_lookup(&s.table, &far).kind, MIRROR_PORT);
+	run("ip rule del lookup main suppress_prefixlength 0; ip route flush table 51820");
+	run("sysctl -qw net.ipv4.ip_forward=0");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "net.ipv4.ip_forward=1"));
+	run("sysctl -qw net.ipv4.ip_forward=1");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	own_count = 0;
+	end(&s);
+	clear();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_rules),
+	};
+
+	if (!mirrored_setup())
+		return NETNS_SKIP;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
