@@ -32,6 +32,7 @@
 #define HANDSHAKES_A_TURN 8
 #define PACKETS_A_TURN	  256
 #define HINTS_A_TURN	  256
+#define ROAMS_A_TURN	  64
 #define RECLAIMS_A_TURN	  1024
 
 /*
@@ -240,9 +241,6 @@ static void take_hint(struct gateway *gateway, const struct dp_hint *hint, struc
 	case DP_HINT_REKEY:
 		wg_peer_hint_rekey(peer, now);
 		break;
-	case DP_HINT_ROAM:
-		wg_peer_hint_roam(peer, &hint->path);
-		break;
 	}
 	actions_drain(interface);
 }
@@ -255,6 +253,35 @@ static unsigned take_hints(struct gateway *gateway, struct wg_time now)
 	while (n < HINTS_A_TURN &&
 		rte_ring_sc_dequeue_elem(gateway->dp->hint_ring, &hint, sizeof(hint)) == 0) {
 		take_hint(gateway, &hint, now);
+		n++;
+	}
+	return n;
+}
+
+/* The workers send there already. Control finds the best way, even where it knew of the move. */
+static void take_roam(struct gateway *gateway, uint32_t id, const struct wg_path *path)
+{
+	struct wg_peer *peer = gateway->peers[id];
+	struct interface *interface = wg_peer_user(peer);
+	const struct wg_path *known = wg_peer_path(peer);
+
+	if (endpoint_equal(&known->remote, &path->remote) &&
+		ip_addr_equal(&known->local, &path->local)) {
+		endpoint_resolve(interface, peer);
+		return;
+	}
+	wg_peer_hint_roam(peer, path);
+	actions_drain(interface);
+}
+
+static unsigned take_roams(struct gateway *gateway)
+{
+	struct wg_path path;
+	uint32_t id;
+	unsigned n = 0;
+
+	while (n < ROAMS_A_TURN && dp_take_roam(gateway->dp, &id, &path)) {
+		take_roam(gateway, id, &path);
 		n++;
 	}
 	return n;
@@ -308,8 +335,11 @@ void control_run(struct gateway *gateway)
 	set_running(true);
 	while (!(fds[FD_SIGNAL].revents & POLLIN)) {
 		struct wg_time now = gateway_now();
-		unsigned work = take_handshakes(gateway, now) + take_packets(gateway, now) +
-				take_hints(gateway, now);
+		unsigned work = take_handshakes(gateway, now);
+
+		work += take_roams(gateway);
+		work += take_packets(gateway, now);
+		work += take_hints(gateway, now);
 
 		tick(gateway, now);
 		if (fds[FD_CALL].revents)

@@ -44,6 +44,7 @@
  */
 #define LIMIT_HANDSHAKE_RING 2048 /* a second of handshakes at 2,000 a second: then shed load */
 #define LIMIT_CONTROL_RING   2048 /* packets without a session: eight turns of control */
+#define LIMIT_ROAMS	     1024 /* peers that move between two turns of control; later ones wait */
 #define LIMIT_HINT_RING	     2048 /* hints; lost ones are raised again */
 #define LIMIT_IN_RING	     2048 /* a 64 KiB read of the host is 45 packets; tens of these */
 #define LIMIT_HOST_RING	     1024

@@ -16,6 +16,7 @@
 #include "datapath/locals.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
+#include "datapath/roam.h"
 
 #define SESSION_SLOTS (1ul << LIMIT_INDEX_BITS)
 
@@ -33,7 +34,8 @@ int dp_create(unsigned workers, struct dp **out)
 	dp->workers = workers;
 	atomic_init(&dp->forward_ipv4, true);
 	atomic_init(&dp->forward_ipv6, true);
-	if (create_rcu(dp) != 0 || create_tables(dp) != 0 || create_rings(dp) != 0) {
+	if (create_rcu(dp) != 0 || create_tables(dp) != 0 || create_rings(dp) != 0 ||
+		dp_roam_init(dp) != 0) {
 		dp_destroy(dp);
 		return -ENOMEM;
 	}
@@ -87,8 +89,11 @@ static int create_rings(struct dp *dp)
 	/* A job waits for each helper, at most. */
 	dp->job_ring = rte_ring_create(
 		"wg_job", 2 * LIMIT_WORKERS, SOCKET_ID_ANY, RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ);
+	dp->roam_ring = create_ring("roam", 0, sizeof(struct dp_roam), LIMIT_ROAMS);
+	dp->spare_ring = rte_ring_create("wg_spare", LIMIT_ROAMS, SOCKET_ID_ANY,
+		RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ | RING_F_EXACT_SZ);
 	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL ||
-		dp->job_ring == NULL)
+		dp->job_ring == NULL || dp->roam_ring == NULL || dp->spare_ring == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
@@ -119,6 +124,8 @@ static void destroy_rings(struct dp *dp)
 	rte_ring_free(dp->control_ring);
 	rte_ring_free(dp->hint_ring);
 	rte_ring_free(dp->job_ring);
+	rte_ring_free(dp->roam_ring);
+	rte_ring_free(dp->spare_ring);
 	for (unsigned i = 0; i < dp->workers; i++)
 		rte_ring_free(dp->in_ring[i]);
 	for (unsigned i = 0; i < DP_NETDEVS; i++)
@@ -137,15 +144,22 @@ static void release_lpm(void *arg, void *object)
 	dp_lpm_destroy(object);
 }
 
+/* With its endpoint: a worker may give it another one until the end. */
+static void release_peer(void *arg, void *object)
+{
+	struct dp_peer *peer = object;
+	(void)arg;
+	rte_free((void *)(uintptr_t)atomic_load_explicit(&peer->outer, memory_order_relaxed));
+	rte_free(peer);
+}
+
 static void destroy_peers(struct dp *dp)
 {
 	for (uint32_t id = 0; id < dp->peers_end; id++) {
 		struct dp_peer *peer = atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
 		if (peer == NULL)
 			continue;
-		rte_free((void *)(uintptr_t)atomic_load_explicit(
-			&peer->outer, memory_order_relaxed));
-		rte_free(peer);
+		release_peer(NULL, peer);
 	}
 }
 
@@ -172,6 +186,7 @@ void dp_destroy(struct dp *dp)
 		dp_reclaim_destroy(dp->reclaim);
 	}
 	rte_free(dp->qsbr);
+	dp_roam_fini(dp);
 	destroy_rings(dp);
 	unreserve(dp->sessions, SESSION_SLOTS * sizeof(*dp->sessions));
 	unreserve(dp->peers, LIMIT_PEERS * sizeof(*dp->peers));
@@ -309,8 +324,15 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 			return -ENOMEM;
 		*copy = *outer;
 	}
-	retire(dp, release_memory, NULL,
-		atomic_exchange_explicit(&peer->outer, copy, memory_order_acq_rel));
+	const struct dp_outer *old = atomic_load_explicit(&peer->outer, memory_order_acquire);
+	do {
+		if (old != NULL && old->learned) {
+			rte_free(copy);
+			return 0;
+		}
+	} while (!atomic_compare_exchange_strong_explicit(
+		&peer->outer, &old, copy, memory_order_acq_rel, memory_order_acquire));
+	retire(dp, release_memory, NULL, old);
 	return 0;
 }
 
@@ -318,12 +340,11 @@ int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg
 {
 	struct dp_peer *peer = dp_find_peer(dp, id);
 	assert(peer != NULL);
-	if (dp_reclaim_reserve(dp->reclaim, 3) != 0)
+	if (dp_reclaim_reserve(dp->reclaim, 2) != 0)
 		return -ENOMEM;
 	atomic_store_explicit(&dp->peers[id], NULL, memory_order_release);
-	retire(dp, release_memory, NULL, atomic_load_explicit(&peer->outer, memory_order_relaxed));
 	retire(dp, released, arg, peer->activity);
-	retire(dp, release_memory, NULL, peer);
+	retire(dp, release_peer, NULL, peer);
 	return 0;
 }
 

@@ -39,7 +39,7 @@ static_assert(OUTER_HEADER_MAX <= DP_OUTER_HEADER_ROOM, "outer header fits");
 
 /*
  * The way to a peer's endpoint: a header made by outer_prepare() of net/outer.h. Replaced whole.
- * [const after publish]
+ * [const after publish, but for learned]
  */
 struct dp_outer {
 	uint8_t header_len; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
@@ -47,6 +47,7 @@ struct dp_outer {
 	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
+	bool learned; /* [control rw once published] a worker's, and control has not heard of it */
 	uint32_t scope_id; /* via_kernel to a link-local address: the link; else 0 */
 	alignas(8) uint8_t header[DP_OUTER_HEADER_ROOM];
 };
@@ -59,7 +60,8 @@ struct dp_peer {
 	_Atomic(struct wg_session *) current; /* [control w, workers r] */
 	/* [control w, workers r] Takes current's place for sealing once it is proven. */
 	_Atomic(struct wg_session *) next;
-	_Atomic(const struct dp_outer *) outer; /* [control w, workers r] NULL: no endpoint */
+	/* [control and workers exchange: roam.h] NULL: no endpoint */
+	_Atomic(const struct dp_outer *) outer;
 };
 
 /* A WireGuard interface as workers see it. */
@@ -121,6 +123,8 @@ struct dp {
 	struct rte_ring *hint_ring;		 /* many producers, control consumes */
 	struct rte_ring *in_ring[LIMIT_WORKERS]; /* many producers, the worker consumes */
 	struct rte_ring *host_ring[DP_NETDEVS];	 /* many producers, host exchange consumes */
+	struct rte_ring *roam_ring;  /* of struct dp_roam; many producers, control consumes */
+	struct rte_ring *spare_ring; /* of struct dp_outer *, for workers; many of both */
 
 	/* Workers report here with their id; the reclaim queue waits for them. [const after create]
 	 */
@@ -134,13 +138,13 @@ struct dp {
 	_Atomic unsigned spread_helpers;	    /* [workers w] how many wait for a job */
 
 	uint32_t peers_end, nexthops_end; /* control's: beyond the greatest ids ever set */
+	uint32_t roam_spares; /* control's: how many are in spare_ring, in use, or in roam_ring */
 };
 
 /* What a worker saw. Lossy and idempotent: the next packet raises it again. */
 enum dp_hint_kind {
 	DP_HINT_REKEY,	 /* peer_id: its current session is old or nearly used up */
 	DP_HINT_CONFIRM, /* local_index: the first packet on it was authenticated */
-	DP_HINT_ROAM,	 /* peer_id: an authenticated packet came along path */
 };
 
 struct dp_hint {
@@ -148,7 +152,6 @@ struct dp_hint {
 	uint8_t interface;
 	uint32_t peer_id;
 	uint32_t local_index;
-	struct wg_path path;
 };
 
 /* EAL must be up. 0, -EINVAL (workers of 1..LIMIT_WORKERS) or -ENOMEM. One at a time in a process.
@@ -192,8 +195,16 @@ struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id);
 void dp_peer_set_next_session(struct dp *dp, uint32_t id, struct wg_session *session);
 /* The session it seals with, NULL: none. */
 void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session);
-/* Copies outer; NULL: the endpoint is not known. 0 or -ENOMEM. */
+/*
+ * Copies outer; NULL: the endpoint is not known. 0 or -ENOMEM. Does nothing while the peer has
+ * moved and dp_take_roam() has not told so yet: then it will, and that is the later news.
+ */
 int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer);
+/*
+ * The next peer that moved, and where it is; false when there is none. Its packets go there
+ * already, but perhaps not the best way: dp_peer_set_outer() is to follow.
+ */
+bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path);
 /* Removes the peer; released(arg, activity) is called when no worker can be at it any more. 0 or
  * -ENOMEM: then it stays published. */
 int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg);

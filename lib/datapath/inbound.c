@@ -16,6 +16,7 @@
 #include "crypto/wipe.h"
 #include "datapath/forward.h"
 #include "datapath/locals.h"
+#include "datapath/roam.h"
 #include "net/ecn.h"
 #include "net/inner.h"
 #include "net/outer.h"
@@ -482,34 +483,6 @@ static void accept(struct dp_worker *worker, struct inbound *in)
 	dp_drop_batch(worker, &replayed, DP_DROP_REPLAYED);
 }
 
-/* True when the frame came from where we send to, and to where we send from. */
-static bool is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
-{
-	unsigned udp = header_len - UDP_HEADER_BYTES;
-	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
-	const uint8_t *received = frame + udp - 2 * addr_len; /* source, destination */
-	if (unlikely(outer == NULL || outer->header_len != header_len))
-		return false;
-	const uint8_t *sent = outer->header + udp - 2 * addr_len;
-	return memcmp(received, sent + addr_len, addr_len) == 0 &&
-	       memcmp(received + addr_len, sent, addr_len) == 0 &&
-	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
-}
-
-/* The peer spoke from elsewhere, or to another address of ours, in its packet i. */
-static void hint_roam(struct dp_worker *worker, const struct inbound *in, unsigned i)
-{
-	struct dp_hint hint = {
-		.kind = DP_HINT_ROAM,
-		.interface = in->interface[i],
-		.peer_id = in->peers[i]->id,
-		.local_index = in->sessions[i]->local_index,
-	};
-	dp_header_path(
-		in->frames[i], in->header_len[i], dp_mbuf(in->mbufs[i])->scope_id, &hint.path);
-	dp_send_hint(worker, &hint);
-}
-
 static void hint_confirm(struct dp_worker *worker, const struct inbound *in, unsigned i)
 {
 	struct dp_hint hint = {
@@ -547,9 +520,10 @@ static void account_run(
 		atomic_store_explicit(&session->proven, true, memory_order_relaxed);
 		hint_confirm(worker, in, last);
 	}
-	if (unlikely(!is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
+	if (unlikely(!dp_is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
 		    in->frames[last], in->header_len[last])))
-		hint_roam(worker, in, last);
+		dp_roam(worker, peer, in->frames[last], in->header_len[last],
+			dp_mbuf(in->mbufs[last])->scope_id);
 	if (unlikely(rekey_is_due(peer, session, worker->now_ns)))
 		dp_hint_rekey(worker, peer, session);
 }

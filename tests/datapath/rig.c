@@ -531,6 +531,7 @@ void assert_quiet(void)
 	assert_int_equal(rte_ring_count(rig.dp->handshake_ring), 0);
 	assert_int_equal(rte_ring_count(rig.dp->control_ring), 0);
 	assert_int_equal(rte_ring_count(rig.dp->hint_ring), 0);
+	assert_int_equal(rte_ring_count(rig.dp->roam_ring), 0);
 	for (unsigned reason = 0; reason < DP_DROP_COUNT; reason++)
 		if (rig.worker->drops.count[reason] != counted[reason])
 			fail_msg("unexpected drop: %s", dp_drop_name(reason));

@@ -38,7 +38,7 @@ static void remember(struct state *state)
 	memcpy(&state->counters, &rig.worker->counters, sizeof(state->counters));
 	state->counters.inbound_cycles = state->counters.aead_cycles = 0;
 	state->ip_id = rig.worker->ip_id;
-	state->hints = rte_ring_count(rig.dp->hint_ring);
+	state->hints = rte_ring_count(rig.dp->hint_ring) + rte_ring_count(rig.dp->roam_ring);
 	state->controls =
 		rte_ring_count(rig.dp->control_ring) + rte_ring_count(rig.dp->handshake_ring);
 }

@@ -403,40 +403,89 @@ static void confirm_hints(void **state)
 	assert_false(hint_take(&hint));
 }
 
-static void assert_roams(unsigned id, uint32_t scope_id)
+static void forget_activity(void *arg, void *activity)
 {
-	struct packet inner;
-	struct dp_hint hint;
-	struct far *far = &rig.far[id];
-	make_inner(id, 4, 100, &inner);
-	receive_text(id, &inner);
-	assert_delivered(&inner);
-	assert_true(hint_take(&hint));
-	assert_int_equal(hint.kind, DP_HINT_ROAM);
-	assert_int_equal(hint.peer_id, id);
-	assert_int_equal(hint.interface, far->interface);
-	assert_int_equal(hint.path.remote.addr.family, far->outer_family);
-	assert_memory_equal(hint.path.remote.addr.bytes, far->addr, 16);
-	assert_int_equal(hint.path.remote.port, far->port);
-	assert_int_equal(hint.path.remote.scope_id, scope_id);
-	assert_int_equal(hint.path.local.family, far->outer_family);
-	assert_memory_equal(hint.path.local.bytes, far->our_addr, 16);
-	assert_false(hint_take(&hint));
+	(void)arg;
+	(void)activity;
 }
 
-static void roam_hints(void **state)
+/* An answer to the peer is sealed for where it is now; where to: by the kernel's socket or not. */
+static void assert_answered(unsigned id, bool by_kernel, uint32_t scope_id)
+{
+	struct packet inner, frame, text;
+	struct dp_mbuf info;
+	struct far *far = &rig.far[id];
+	char dst[20];
+	snprintf(dst, sizeof(dst), "10.%u.0.9", id);
+	inner_build(&inner, 4, "192.168.0.5", dst, 100);
+	frame = inner;
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame);
+	inner_hop(&inner);
+	if (!by_kernel) {
+		sink_take(0, &frame);
+		far_open(far, &frame, RIG_MTU, &text);
+		assert_same(&text, &inner);
+		return;
+	}
+	ring_take(tun(far->interface), &frame, &info);
+	assert_int_equal(info.kind, DP_HOST_SOCKET);
+	assert_int_equal(info.scope_id, scope_id);
+	const uint8_t *udp = frame.bytes + info.header_len - 8;
+	unsigned bytes = far->outer_family == 4 ? 4 : 16;
+	assert_int_equal(info.header_len, far->outer_family == 4 ? 42 : 62);
+	assert_memory_equal(udp - bytes, far->addr, bytes);
+	assert_memory_equal(udp - 2 * bytes, far->our_addr, bytes);
+	assert_int_equal(load_be16(udp), far->our_port);
+	assert_int_equal(load_be16(udp + 2), far->port);
+}
+
+static void assert_told(unsigned id, uint32_t scope_id)
+{
+	const struct far *far = &rig.far[id];
+	struct wg_path path;
+	uint32_t roamed;
+	assert_true(dp_take_roam(rig.dp, &roamed, &path));
+	assert_int_equal(roamed, id);
+	assert_int_equal(path.remote.addr.family, far->outer_family);
+	assert_memory_equal(path.remote.addr.bytes, far->addr, 16);
+	assert_int_equal(path.remote.port, far->port);
+	assert_int_equal(path.remote.scope_id, scope_id);
+	assert_int_equal(path.local.family, far->outer_family);
+	assert_memory_equal(path.local.bytes, far->our_addr, 16);
+	assert_false(dp_take_roam(rig.dp, &roamed, &path));
+}
+
+/* What is sealed next goes to the new place already, whenever control hears of it. */
+static void assert_roams(unsigned id, bool by_kernel, uint32_t scope_id)
+{
+	struct packet inner;
+	for (unsigned i = 0; i < 2; i++) { /* the second changes nothing more */
+		make_inner(id, 4, 100, &inner);
+		receive_text(id, &inner);
+		assert_delivered(&inner);
+		assert_answered(id, by_kernel, scope_id);
+	}
+	assert_told(id, scope_id);
+	assert_answered(id, by_kernel, scope_id);
+}
+
+static void roaming(void **state)
 {
 	(void)state;
 	for (unsigned id = 1; id <= 2; id++) {
 		struct far home = rig.far[id];
+		/* The same way but for the port: it stays as good as it is. */
 		rig.far[id].port++;
-		assert_roams(id, 0);
+		assert_roams(id, false, 0);
 		rig.far[id].port = home.port;
 		rig.far[id].addr[3]++;
-		assert_roams(id, 0);
+		assert_roams(id, true, 0);
+		rig.far[id].port++;
+		assert_roams(id, true, 0);
 		memcpy(rig.far[id].addr, home.addr, 16);
 		assert_int_equal(dp_peer_set_outer(rig.dp, id, NULL), 0);
-		assert_roams(id, 0);
+		assert_roams(id, true, 0);
 	}
 	/* From the one family to the other, and to another address of ours. */
 	struct far home = rig.far[3];
@@ -444,11 +493,91 @@ static void roam_hints(void **state)
 	memset(rig.far[3].addr, 0, 16);
 	memcpy(rig.far[3].addr, "\xfe\x80", 2);
 	memcpy(rig.far[3].our_addr, rig.far[2].our_addr, 16);
-	assert_roams(3, 70);
+	assert_roams(3, true, 70);
 	rig.far[3].outer_family = 4;
 	memcpy(rig.far[3].addr, home.addr, 16);
 	memcpy(rig.far[3].our_addr, "\xc0\0\x02\x01\0\0\0\0\0\0\0\0\0\0\0", 16);
-	assert_roams(3, 0);
+	assert_roams(3, true, 0);
+}
+
+/* Of a burst from here and there, the last one counts; likewise of several before control looks. */
+static void the_latest_place_counts(void **state)
+{
+	struct packet inner, frame;
+	struct rte_mbuf *mbufs[8];
+	struct far *far = &rig.far[1];
+	(void)state;
+	make_inner(1, 4, 100, &inner);
+	for (unsigned turn = 0; turn < 5; turn++) {
+		for (unsigned i = 0; i < 8; i++) {
+			far->port = (uint16_t)(40000 + (i * 5 + turn * 3) % 8);
+			far_seal(far, 0, inner.bytes, inner.len, 0, &frame);
+			mbufs[i] = mbuf_from(&frame);
+		}
+		dp_receive(rig.worker, 0, mbufs, 8);
+		dp_worker_flush(rig.worker);
+		for (unsigned i = 0; i < 8; i++) {
+			make_inner(1, 4, 100, &inner);
+			sink_take(1, &frame);
+		}
+		assert_answered(1, false, 0);
+	}
+	assert_told(1, 0);
+}
+
+/* Control's news is older than the packet's, until it has heard of that. */
+static void control_does_not_undo_a_move(void **state)
+{
+	struct packet inner;
+	struct dp_outer before = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
+	(void)state;
+	rig.far[1].addr[3]++;
+	make_inner(1, 4, 100, &inner);
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &before), 0);
+	assert_answered(1, true, 0);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, NULL), 0);
+	assert_answered(1, true, 0);
+	assert_told(1, 0);
+	rig.far[1].addr[3]--;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &before), 0);
+	assert_answered(1, false, 0);
+}
+
+/* Without a spare endpoint the next packet has to do it; a peer that went is not told of. */
+static void more_moves_than_spare_endpoints(void **state)
+{
+	struct packet inner;
+	struct wg_path path;
+	uint32_t roamed;
+	void *spare[LIMIT_ROAMS];
+	(void)state;
+	make_inner(1, 4, 100, &inner);
+	rig.far[1].port++;
+	unsigned n = rte_ring_dequeue_burst(rig.dp->spare_ring, spare, LIMIT_ROAMS, NULL);
+	assert_int_equal(n, LIMIT_ROAMS);
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+	assert_false(dp_take_roam(rig.dp, &roamed, &path));
+	assert_int_equal(rte_ring_enqueue_burst(rig.dp->spare_ring, spare, n, NULL), n);
+	assert_roams(1, false, 0);
+	/* As many as there are: one more has to wait, and then all are there again. */
+	for (unsigned i = 0; i <= LIMIT_ROAMS; i++) {
+		rig.far[1].port++;
+		make_inner(1, 4, 100, &inner);
+		receive_text(1, &inner);
+		assert_delivered(&inner);
+	}
+	rig.far[1].port--;
+	assert_told(1, 0);
+	assert_int_equal(rte_ring_count(rig.dp->spare_ring), LIMIT_ROAMS);
+	rig.far[1].port++;
+	make_inner(1, 4, 100, &inner);
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+	assert_int_equal(dp_remove_peer(rig.dp, 1, forget_activity, NULL), 0);
+	assert_false(dp_take_roam(rig.dp, &roamed, &path));
 }
 
 /* The initiator's early rekey; only of the session that it sends with. */
@@ -637,7 +766,8 @@ static void frames_of_the_kernel(void **state)
 	(void)state;
 	for (unsigned id = 1; id <= 2; id++) {
 		make_inner(id, 4, 80, &inner);
-		memset(rig.far[id].our_addr, 0xcc, 16); /* whatever address the kernel took it at */
+		memset(rig.far[id].our_addr, 0xcc,
+			id == 1 ? 4 : 16); /* whatever address the kernel took it at */
 		memcpy(rig.far[id].addr, "\xfe\x80", 2);
 		far_seal(&rig.far[id], 0, inner.bytes, inner.len, 0, &frame);
 		memset(frame.bytes, 0, 12);
@@ -647,10 +777,7 @@ static void frames_of_the_kernel(void **state)
 		dp_input(rig.worker, &m, 1);
 		dp_worker_flush(rig.worker);
 		assert_delivered(&inner);
-		struct dp_hint hint;
-		assert_true(hint_take(&hint));
-		assert_int_equal(hint.kind, DP_HINT_ROAM);
-		assert_int_equal(hint.path.remote.scope_id, id == 2 ? 33 : 0);
+		assert_told(id, id == 2 ? 33 : 0);
 	}
 }
 
@@ -687,7 +814,10 @@ int main(void)
 		TEST(peer_to_peer),
 		TEST(congestion_marks),
 		TEST(confirm_hints),
-		TEST(roam_hints),
+		TEST(roaming),
+		TEST(the_latest_place_counts),
+		TEST(control_does_not_undo_a_move),
+		TEST(more_moves_than_spare_endpoints),
 		TEST(rekey_hints),
 		TEST(inner_source_must_be_the_peers),
 		TEST(stolen_sources_amid_others),

@@ -16,13 +16,15 @@
 #include "crypto/aead.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
+#include "datapath/roam.h"
 
 #define CHANGES 2000
 #define TURN	16
 
 static _Atomic bool stop;
 static _Atomic unsigned sealed, not_sealed, wrong;
-static unsigned released;
+static _Atomic unsigned moved;
+static unsigned released, heard;
 
 static void make_key(uint8_t key[32], uint32_t index)
 {
@@ -61,6 +63,26 @@ static void check_turn(void)
 		not_sealed++;
 		rte_pktmbuf_free(m);
 	}
+	for (unsigned interface = 0; interface < 2; interface++)
+		while (rte_ring_dequeue(tun(interface), &m) == 0)
+			check_sealed(m);
+}
+
+/* A peer is found to have moved, now and then. */
+static void move(unsigned turn)
+{
+	static struct packet frames[RIG_PEERS];
+	uint32_t id = 1 + turn % 3;
+	struct dp_peer *peer = atomic_load(&rig.dp->peers[id]);
+	struct packet *frame = &frames[id];
+	if (peer == NULL || turn % 4 != 0)
+		return;
+	if (frame->len == 0)
+		far_wrap(&rig.far[id], 0, "", 0, 0, frame);
+	unsigned header = rig.far[id].outer_family == 4 ? 42 : 62;
+	store_be16(frame->bytes + header - 8, (uint16_t)(1024 + turn % 50000));
+	dp_roam(rig.worker, peer, frame->bytes, header, 0);
+	moved++;
 }
 
 static void *work(void *arg)
@@ -73,6 +95,7 @@ static void *work(void *arg)
 			mbufs[i] = mbuf_from(&frames[(turn + i / 3) % 3]);
 		dp_receive(rig.worker, 1, mbufs, TURN);
 		dp_worker_flush(rig.worker);
+		move(turn);
 		check_turn();
 		sched_yield(); /* control may share the core */
 		dp_worker_quiescent(rig.worker);
@@ -167,6 +190,19 @@ static void replace_the_rigs_peers(struct dp_outer outers[RIG_PEERS])
 	}
 }
 
+/* Not in every turn, so that workers run out of spare endpoints, too. */
+static void hear_of_moves(void)
+{
+	struct wg_path path;
+	uint32_t id;
+	while (dp_take_roam(rig.dp, &id, &path)) {
+		assert_int_equal(path.remote.addr.family, rig.far[id].outer_family);
+		assert_memory_equal(path.remote.addr.bytes, rig.far[id].addr, 16);
+		assert_memory_equal(path.local.bytes, rig.far[id].our_addr, 16);
+		heard++;
+	}
+}
+
 static void change_everything(const struct dp_outer outers[RIG_PEERS])
 {
 	struct dp_nexthop nexthop = {.kind = DP_NEXTHOP_WG, .interface = 0};
@@ -178,6 +214,8 @@ static void change_everything(const struct dp_outer outers[RIG_PEERS])
 		if (i % 7 == 0)
 			assert_int_equal(
 				dp_peer_set_outer(rig.dp, id, i % 14 == 0 ? NULL : &outers[id]), 0);
+		if (i % 5 == 0)
+			hear_of_moves();
 		if (i % 11 == 0)
 			change_prefixes(i);
 		if (i % 13 == 0)
@@ -208,12 +246,15 @@ static void tables_change_under_traffic(void **state)
 	change_everything(outers);
 	stop = true;
 	pthread_join(thread, NULL);
+	hear_of_moves();
 	for (uint32_t id = 1; id < RIG_PEERS; id++) {
 		end_session(id);
 		assert_int_equal(dp_remove_peer(rig.dp, id, release_activity, NULL), 0);
 	}
 	dp_reclaim_drain(rig.dp->reclaim);
-	print_message("%u sealed, %u not\n", sealed, not_sealed);
+	print_message(
+		"%u sealed, %u not, %u moves, %u heard of\n", sealed, not_sealed, moved, heard);
+	assert_true(heard > 0);
 	assert_int_equal(wrong, 0);
 	assert_true(sealed > 0);
 	assert_int_equal(released, CHANGES + CHANGES / 50 + 3);

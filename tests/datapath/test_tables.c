@@ -186,8 +186,10 @@ static void many_local_addresses(void **state)
 			far_seal(&far, 0, text.bytes, text.len, 0, &frame);
 			rig_receive(0, &frame);
 			sink_take(1, &frame);
-			struct dp_hint hint;
-			assert_true(hint_take(&hint)); /* not where we speak from */
+			struct wg_path path;
+			uint32_t roamed; /* it was not where we spoke from */
+			assert_true(dp_take_roam(rig.dp, &roamed, &path));
+			assert_int_equal(roamed, id);
 			far.our_addr[1] ^= 0x10;
 			far_seal(&far, 0, text.bytes, text.len, 0, &frame);
 			rig_receive(0, &frame);

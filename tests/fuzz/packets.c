@@ -91,6 +91,8 @@ void packets_end(void (*on_frame)(unsigned port, const struct packet *frame))
 {
 	static struct packet frame;
 	struct dp_hint hint;
+	struct wg_path path;
+	uint32_t roamed;
 
 	dp_worker_flush(rig.worker);
 	for (unsigned port = 0; port < RIG_PORTS; port++) {
@@ -108,7 +110,10 @@ void packets_end(void (*on_frame)(unsigned port, const struct packet *frame))
 	empty(rig.dp->handshake_ring);
 	empty(rig.dp->control_ring);
 	while (hint_take(&hint))
-		MUST(hint.kind <= DP_HINT_ROAM && hint.peer_id < RIG_PEERS);
+		MUST(hint.kind <= DP_HINT_CONFIRM && hint.peer_id < RIG_PEERS);
+	while (dp_take_roam(rig.dp, &roamed, &path))
+		MUST(roamed < RIG_PEERS && path.remote.addr.family == path.local.family);
+	dp_reclaim_poll(rig.dp->reclaim, UINT_MAX);
 	check_pool();
 }
 

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "datapath/roam.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_malloc.h>
+#include <rte_ring_elem.h>
+
+#include "base/bytes.h"
+#include "datapath/reclaim.h"
+
+/* Data messages: DSCP 0, as in Linux; ECN is the packet's. */
+#define DATA_TRAFFIC_CLASS 0
+
+/* ---- the worker's side ---- */
+
+bool dp_is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
+{
+	unsigned udp = header_len - UDP_HEADER_BYTES;
+	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
+	const uint8_t *received = frame + udp - 2 * addr_len; /* source, destination */
+	if (unlikely(outer == NULL || outer->header_len != header_len))
+		return false;
+	const uint8_t *sent = outer->header + udp - 2 * addr_len;
+	return memcmp(received, sent + addr_len, addr_len) == 0 &&
+	       memcmp(received + addr_len, sent, addr_len) == 0 &&
+	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
+}
+
+/* True when between the same addresses: then the way is the same, whatever the ports are. */
+static bool is_same_way(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
+{
+	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
+	unsigned at = header_len - UDP_HEADER_BYTES - 2 * addr_len;
+	return outer != NULL && outer->header_len == header_len &&
+	       memcmp(outer->header + at, frame + at + addr_len, addr_len) == 0 &&
+	       memcmp(outer->header + at + addr_len, frame + at, addr_len) == 0;
+}
+
+/* The way back along the frame. */
+static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8_t *frame,
+	unsigned header_len, uint32_t scope_id)
+{
+	struct endpoint local = {0};
+	struct wg_path path;
+	uint8_t macs[12] = {0};
+	dp_header_path(frame, header_len, scope_id, &path);
+	local.addr = path.local;
+	local.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
+	*out = (struct dp_outer){.via_kernel = true, .scope_id = path.remote.scope_id};
+	if (is_same_way(seen, frame, header_len)) {
+		*out = *seen;
+		memcpy(macs, seen->header, sizeof(macs));
+	}
+	out->learned = true;
+	out->header_len =
+		(uint8_t)outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS);
+}
+
+static void tell(struct dp *dp, uint32_t peer_id, const struct dp_outer *replaced)
+{
+	struct dp_roam roam = {.peer_id = peer_id, .replaced = replaced};
+	/* There are no more spare endpoints than the ring holds. */
+	int error = rte_ring_enqueue_elem(dp->roam_ring, &roam, sizeof(roam));
+	assert(error == 0);
+	(void)error;
+}
+
+void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *frame,
+	unsigned header_len, uint32_t scope_id)
+{
+	struct dp *dp = worker->dp;
+	const struct dp_outer *seen = atomic_load_explicit(&peer->outer, memory_order_acquire);
+	void *spare = NULL;
+	while (!dp_is_on_path(seen, frame, header_len)) {
+		if (spare == NULL && rte_ring_dequeue(dp->spare_ring, &spare) != 0)
+			return;
+		learn(spare, seen, frame, header_len, scope_id);
+		if (atomic_compare_exchange_strong_explicit(&peer->outer, &seen, spare,
+			    memory_order_acq_rel, memory_order_acquire)) {
+			tell(dp, peer->id, seen);
+			return;
+		}
+	}
+	if (spare != NULL)
+		rte_ring_enqueue(dp->spare_ring, spare);
+}
+
+/* ---- control's side ---- */
+
+/* As many spare endpoints as there is memory for. */
+static void top_up(struct dp *dp)
+{
+	while (dp->roam_spares < LIMIT_ROAMS) {
+		struct dp_outer *spare = rte_malloc("wg_outer", sizeof(*spare), WG_CACHE_LINE);
+		if (spare == NULL)
+			return;
+		rte_ring_enqueue(dp->spare_ring, spare);
+		dp->roam_spares++;
+	}
+}
+
+static void release(void *arg, void *object)
+{
+	(void)arg;
+	rte_free(object);
+}
+
+/* True, and the path, when the peer's endpoint is one that control does not know of. */
+static bool hear(struct dp *dp, uint32_t peer_id, struct wg_path *path)
+{
+	struct dp_peer *peer = dp_find_peer(dp, peer_id);
+	struct dp_outer *outer = peer == NULL ? NULL
+					      : (struct dp_outer *)(uintptr_t)atomic_load_explicit(
+							&peer->outer, memory_order_acquire);
+	struct wg_path back;
+	if (outer == NULL || !outer->learned)
+		return false;
+	outer->learned = false;
+	/* Its header leads the other way. */
+	dp_header_path(outer->header, outer->header_len, 0, &back);
+	*path = (struct wg_path){.remote = {.addr = back.local}, .local = back.remote.addr};
+	path->remote.port =
+		load_be16(outer->header + outer->header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
+	path->remote.scope_id = outer->scope_id;
+	return true;
+}
+
+bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path)
+{
+	struct dp_roam roam;
+	while (dp_reclaim_reserve(dp->reclaim, 1) == 0 &&
+		rte_ring_dequeue_elem(dp->roam_ring, &roam, sizeof(roam)) == 0) {
+		if (roam.replaced != NULL)
+			(void)dp_reclaim_retire(
+				dp->reclaim, release, NULL, (void *)(uintptr_t)roam.replaced);
+		dp->roam_spares--;
+		top_up(dp);
+		*peer_id = roam.peer_id;
+		if (hear(dp, roam.peer_id, path))
+			return true;
+	}
+	return false;
+}
+
+int dp_roam_init(struct dp *dp)
+{
+	top_up(dp);
+	return dp->roam_spares == LIMIT_ROAMS ? 0 : -ENOMEM;
+}
+
+void dp_roam_fini(struct dp *dp)
+{
+	struct dp_roam roam;
+	void *spare;
+	while (dp->roam_ring != NULL &&
+		rte_ring_dequeue_elem(dp->roam_ring, &roam, sizeof(roam)) == 0)
+		rte_free((void *)(uintptr_t)roam.replaced);
+	while (dp->spare_ring != NULL && rte_ring_dequeue(dp->spare_ring, &spare) == 0)
+		rte_free(spare);
+}
