@@ -381,7 +381,7 @@ static int read_section(struct file *file, struct span name)
 	}
 	if (!span_is_nocase(name, "[Peer]"))
 		return fail(file, "unknown section %s: must be [Interface] or [Peer]",
-			field_shown(name, shown));
+			field_shown_name(name, shown));
 	file->section = SECTION_PEER;
 	peer = uapi_config_add_peer(file->config);
 	if (!peer)
@@ -400,11 +400,11 @@ static int read_key(struct file *file, struct span name, struct span value)
 
 	if (file->section == SECTION_NONE)
 		return fail(file, "%s stands before any section: begin with [Interface]",
-			field_shown(name, shown));
+			field_shown_name(name, shown));
 	while (key < keys + KEY_COUNT && !span_is_nocase(name, key->name))
 		key++;
 	if (key == keys + KEY_COUNT)
-		return fail(file, "unknown key %s: %s", field_shown(name, shown),
+		return fail(file, "unknown key %s: %s", field_shown_name(name, shown),
 			file->section == SECTION_INTERFACE ? "[Interface] takes " INTERFACE_KEYS
 							   : "[Peer] takes " PEER_KEYS);
 	if (key->section != file->section)

@@ -8,6 +8,9 @@
 /* The longest host name (RFC 1035 section 2.3.4, as text). */
 #define HOST_NAME_CHARS 253
 
+/* persistent_keepalive_interval has 29. */
+#define LONGEST_NAME 32
+
 #define DIGITS	   "0123456789"
 #define NAME_CHARS DIGITS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-_"
 
@@ -27,6 +30,11 @@ const char *field_shown(struct span span, char buf[FIELD_SHOWN_BYTES])
 	*p++ = '"';
 	*p = '\0';
 	return buf;
+}
+
+const char *field_shown_name(struct span span, char buf[FIELD_SHOWN_BYTES])
+{
+	return span.len <= LONGEST_NAME ? field_shown(span, buf) : "(not shown: it may be secret)";
 }
 
 bool span_is(struct span span, const char *text)

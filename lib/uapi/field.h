@@ -22,6 +22,12 @@ struct span {
 #define FIELD_SHOWN_BYTES 72
 const char *field_shown(struct span span, char buf[FIELD_SHOWN_BYTES]);
 
+/*
+ * The same for what should be the name of a key. What is longer than any name is not shown: a line
+ * with nothing but "PrivateKey" may stand before it, and then it is one.
+ */
+const char *field_shown_name(struct span span, char buf[FIELD_SHOWN_BYTES]);
+
 bool span_is(struct span span, const char *text);
 bool span_is_nocase(struct span span, const char *text);
 /* Without white space at both ends. */

@@ -345,7 +345,7 @@ static int read_interface_key(struct uapi_parser *parser, struct span key, struc
 	return fail(parser, -EINVAL,
 		"unknown key %s: before the first public_key, private_key, listen_port, "
 		"fwmark and replace_peers are known",
-		field_shown(key, shown));
+		field_shown_name(key, shown));
 }
 
 static int read_peer_key(struct uapi_parser *parser, struct span key, struct span value)
@@ -373,7 +373,7 @@ static int read_peer_key(struct uapi_parser *parser, struct span key, struct spa
 		"unknown key %s: after a public_key, preshared_key, endpoint, "
 		"persistent_keepalive_interval, allowed_ip, replace_allowed_ips, "
 		"update_only, remove and protocol_version are known",
-		field_shown(key, shown));
+		field_shown_name(key, shown));
 }
 
 static int read_key(struct uapi_parser *parser, struct span key, struct span value)

@@ -236,6 +236,13 @@ static const struct {
 	{IFACE PEER "Frob\x01nicate = 1\n",
 		"wg0.conf:5: unknown key \"Frob?nicate\": [Peer] takes PublicKey, "
 		"PresharedKey, AllowedIPs, Endpoint and PersistentKeepalive"},
+	/* The name stands on the line before. */
+	{"[Interface]\nMTU = 1420\n" KEY_B "\n",
+		"wg0.conf:3: unknown key (not shown: it may be secret): [Interface] takes "
+		"PrivateKey, ListenPort, FwMark, Address, MTU and Table"},
+	{KEY_B "\n",
+		"wg0.conf:1: (not shown: it may be secret) stands before any section: begin with "
+		"[Interface]"},
 	{IFACE "Endpoint = 192.0.2.1:1\n",
 		"wg0.conf:3: Endpoint belongs in [Peer], not in [Interface]"},
 	{IFACE PEER "listenport = 1\n",

@@ -154,6 +154,7 @@ static const struct {
 	{"public_key=" HEX_A "\nfoo=1\n", "line 3: unknown key \"foo\": " PEER_KEYS},
 	{"public_key=" HEX_A "\nlisten_port=1\n",
 		"line 3: unknown key \"listen_port\": " PEER_KEYS},
+	{HEX_A "=\n", "line 2: unknown key (not shown: it may be secret): " INTERFACE_KEYS},
 	{"private_key=1234\n", "line 2: private_key must be 64 hexadecimal digits"},
 	{"listen_port=65536\n", "line 2: listen_port \"65536\": must be 0 to 65535"},
 	{"listen_port=\n", "line 2: listen_port \"\": must be 0 to 65535"},
