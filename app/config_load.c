@@ -6,11 +6,11 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/secret_mem.h"
 #include "uapi/conffile.h"
 
 /* 1,000,000 peers with four allowed IPs each are 250 MB. */
@@ -38,18 +38,16 @@ int config_load(struct uapi_config *config, const char *path, char message[UAPI_
 	if (rc == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0007))
 		uapi_config_warn(config,
 			"%s: every user of this host may read the private key: chmod 600", path);
-	if (text)
-		explicit_bzero(text, len);
-	free(text);
+	secret_free(text);
 	close(fd);
 	return rc;
 }
 
-/* Into memory that never leaves an unwiped copy behind. */
+/* Into memory for secrets, which leaves no copy behind. */
 static int read_whole(int fd, char **text, size_t *len)
 {
 	size_t room = FIRST_BYTES, used = 0;
-	char *buf = malloc(room), *bigger;
+	char *buf = secret_alloc(room), *bigger;
 	int rc = -ENOMEM;
 	ssize_t n;
 
@@ -69,18 +67,15 @@ static int read_whole(int fd, char **text, size_t *len)
 		}
 		if (used < room)
 			continue;
-		bigger = malloc(2 * room);
+		bigger = secret_alloc(2 * room);
 		if (!bigger)
 			break;
 		memcpy(bigger, buf, used);
-		explicit_bzero(buf, used);
-		free(buf);
+		secret_free(buf);
 		buf = bigger;
 		room *= 2;
 	}
-	if (buf)
-		explicit_bzero(buf, used);
-	free(buf);
+	secret_free(buf);
 	return rc;
 }
 

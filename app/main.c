@@ -14,6 +14,7 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 
+#include "base/secret_mem.h"
 #include "check.h"
 #include "control.h"
 #include "crypto/random.h"
@@ -46,15 +47,13 @@ static void env_random(void *arg, void *buf, size_t len)
 static void *env_alloc(void *arg, size_t size)
 {
 	(void)arg;
-	size = RTE_ALIGN_CEIL(size, RTE_CACHE_LINE_SIZE);
-	void *p = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	return p ? memset(p, 0, size) : NULL;
+	return secret_alloc(size);
 }
 
 static void env_free(void *arg, void *p)
 {
 	(void)arg;
-	free(p);
+	secret_free(p);
 }
 
 static int make_protocol_state(struct gateway *gateway)

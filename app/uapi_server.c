@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "base/secret_mem.h"
 #include "base/units.h"
 #include "log.h"
 #include "uapi/protocol.h"
@@ -180,11 +181,11 @@ static void accept_clients(struct uapi_server *server, struct uapi_socket *socke
 		close(fd);
 		return;
 	}
-	client = calloc(1, sizeof(*client));
+	client = secret_alloc(sizeof(*client));
 	if (client)
 		client->parser = uapi_parser_create();
 	if (!client || !client->parser) {
-		free(client);
+		secret_free(client);
 		close(fd);
 		return;
 	}
@@ -214,8 +215,7 @@ static void close_client(struct uapi_server *server, struct client *client)
 	uapi_parser_destroy(client->parser);
 	uapi_printer_destroy(client->printer);
 	close(client->fd);
-	explicit_bzero(client, sizeof(*client));
-	free(client);
+	secret_free(client);
 }
 
 static void serve(

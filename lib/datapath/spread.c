@@ -6,10 +6,10 @@
 
 #include <rte_branch_prediction.h>
 #include <rte_cycles.h>
-#include <rte_malloc.h>
 #include <rte_pause.h>
 #include <rte_ring.h>
 
+#include "base/secret_mem.h"
 #include "crypto/wipe.h"
 #include "datapath/burst.h"
 
@@ -28,7 +28,8 @@ int dp_spread_create(struct dp_worker *worker)
 {
 	if (worker->dp->workers == 1)
 		return 0;
-	worker->spread = rte_zmalloc("wg_spread", sizeof(*worker->spread), 64);
+	/* Jobs hold keys. */
+	worker->spread = secret_alloc(sizeof(*worker->spread));
 	return worker->spread == NULL ? -ENOMEM : 0;
 }
 
@@ -55,7 +56,7 @@ void dp_spread_destroy(struct dp_worker *worker)
 		rte_pktmbuf_free_bulk(job->mbufs, job->n);
 		wipe_keys(job);
 	}
-	rte_free(spread);
+	secret_free(spread);
 	worker->spread = NULL;
 }
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret_mem.h"
+
 void uapi_config_init(struct uapi_config *config)
 {
 	memset(config, 0, sizeof(*config));
@@ -16,21 +18,16 @@ void uapi_config_clear(struct uapi_config *config)
 {
 	for (uint32_t i = 0; i < config->peer_count; i++)
 		free(config->peers[i].endpoint_host);
-	if (config->peers)
-		explicit_bzero(config->peers, config->peer_count * sizeof(*config->peers));
 	for (uint32_t i = 0; i < config->warning_count; i++)
 		free(config->warnings[i]);
-	free(config->peers);
-	free(config->allowed_ips);
-	free(config->addresses);
-	free(config->warnings);
+	secret_free(config->peers);
+	secret_free(config->allowed_ips);
+	secret_free(config->addresses);
+	secret_free(config->warnings);
 	explicit_bzero(config, sizeof(*config));
 }
 
-/*
- * Room for one more element: doubles the array. Not realloc(), which may leave a copy of preshared
- * keys in freed memory.
- */
+/* Room for one more element: doubles the array. */
 static bool grow(void *array, uint32_t count, uint32_t *room, size_t size, uint32_t limit)
 {
 	void *old = *(void **)array, *bigger;
@@ -42,14 +39,14 @@ static bool grow(void *array, uint32_t count, uint32_t *room, size_t size, uint3
 		errno = E2BIG;
 		return false;
 	}
-	bigger = malloc(wanted * size);
-	if (!bigger)
+	bigger = secret_alloc(wanted * size);
+	if (!bigger) {
+		errno = ENOMEM;
 		return false;
-	if (old) {
-		memcpy(bigger, old, count * size);
-		explicit_bzero(old, count * size);
-		free(old);
 	}
+	if (old)
+		memcpy(bigger, old, count * size);
+	secret_free(old);
 	*(void **)array = bigger;
 	*room = wanted;
 	return true;

@@ -4,7 +4,8 @@
  * of the UAPI protocol asks for, parsed and validated completely, nothing applied yet. Order is
  * kept, since a later operation on the same peer or prefix takes precedence.
  *
- * Thread: any, one at a time. Allocates growable arrays; uapi_config_clear() frees and wipes them.
+ * Thread: any, one at a time. Its arrays grow in memory for
+ * secrets (secret_mem.h); uapi_config_clear() frees and wipes them.
  */
 #ifndef UAPI_CONFIG_H
 #define UAPI_CONFIG_H

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret_mem.h"
 #include "uapi/field.h"
 #include "uapi/keytext.h"
 #include "uapi/protocol.h"
@@ -34,11 +35,10 @@ static int read_key(struct uapi_parser *parser, struct span key, struct span val
 
 struct uapi_parser *uapi_parser_create(void)
 {
-	struct uapi_parser *parser = malloc(sizeof(*parser));
+	struct uapi_parser *parser = secret_alloc(sizeof(*parser));
 
 	if (!parser)
 		return NULL;
-	memset(parser, 0, sizeof(*parser));
 	uapi_config_init(&parser->config);
 	return parser;
 }
@@ -54,7 +54,7 @@ void uapi_parser_destroy(struct uapi_parser *parser)
 	if (!parser)
 		return;
 	uapi_parser_reset(parser);
-	free(parser);
+	secret_free(parser);
 }
 
 size_t uapi_parser_feed(struct uapi_parser *parser, const char *data, size_t len)

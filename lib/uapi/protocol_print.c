@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret_mem.h"
 #include "base/units.h"
 #include "uapi/keytext.h"
 #include "uapi/protocol.h"
@@ -63,9 +64,7 @@ void uapi_printer_destroy(struct uapi_printer *printer)
 {
 	if (!printer)
 		return;
-	if (printer->text)
-		explicit_bzero(printer->text, printer->room);
-	free(printer->text);
+	secret_free(printer->text);
 	free(printer->keys);
 	free(printer);
 }
@@ -114,14 +113,12 @@ static int make_room(struct uapi_printer *printer)
 
 	if (printer->room - printer->len >= LINE_ROOM)
 		return 0;
-	text = malloc(room);
+	text = secret_alloc(room);
 	if (!text)
 		return -ENOMEM;
-	if (printer->text) {
+	if (printer->text)
 		memcpy(text, printer->text, printer->len);
-		explicit_bzero(printer->text, printer->room);
-		free(printer->text);
-	}
+	secret_free(printer->text);
 	printer->text = text;
 	printer->room = room;
 	return 0;
