@@ -38,6 +38,15 @@ static int hex_value(int c)
 	       1;
 }
 
+/* Copies, unless bad is negative; the steps are the same. */
+static void take(uint8_t key[WG_KEY_BYTES], const uint8_t out[WG_KEY_BYTES], int bad)
+{
+	uint8_t keep = (uint8_t) - ((uint32_t)bad >> 31);
+
+	for (int i = 0; i < WG_KEY_BYTES; i++)
+		key[i] = (uint8_t)((key[i] & keep) | (out[i] & ~keep));
+}
+
 /*
  * 32 bytes are 43 digits and one '='. They are taken as 11 groups of four digits, the last of which
  * ends in two bits that must be zero and eight that do not exist.
@@ -62,8 +71,7 @@ bool key_from_base64(uint8_t key[WG_KEY_BYTES], const char *text, size_t len)
 		out[3 * group + 2] = (uint8_t)((unsigned)v[2] << 6 | (unsigned)v[3]);
 	}
 	bad |= -(int)out[WG_KEY_BYTES];
-	if (bad >= 0)
-		memcpy(key, out, WG_KEY_BYTES);
+	take(key, out, bad);
 	explicit_bzero(out, sizeof(out));
 	return bad >= 0;
 }
@@ -97,8 +105,7 @@ bool key_from_hex(uint8_t key[WG_KEY_BYTES], const char *text, size_t len)
 		bad |= high | low;
 		out[i] = (uint8_t)((unsigned)high << 4 | ((unsigned)low & 15));
 	}
-	if (bad >= 0)
-		memcpy(key, out, WG_KEY_BYTES);
+	take(key, out, bad);
 	explicit_bzero(out, sizeof(out));
 	return bad >= 0;
 }
