@@ -27,6 +27,8 @@
 #include "log.h"
 #include "neighbours.h"
 #include "options.h"
+#include "privileges.h"
+#include "syscall_filter.h"
 #include "telemetry.h"
 #include "uapi_server.h"
 
@@ -302,6 +304,13 @@ static int set_up(struct gateway *gateway, const struct options *options)
 	return err;
 }
 
+/* From here on the program needs far less than to start. */
+static int restrict_process(const struct options *options)
+{
+	privileges_drop();
+	return options->no_seccomp ? 0 : syscall_filter_install();
+}
+
 static void take_down(struct gateway *gateway)
 {
 	telemetry_fini();
@@ -335,6 +344,9 @@ static int run(const struct options *options, char **argv)
 {
 	static struct gateway gateway;
 
+	if (privileges_check() != 0)
+		return EXIT_RUN;
+	privileges_lock_memory();
 	/* EAL makes threads: they too must leave the signals to control. */
 	if (control_init() != 0)
 		return EXIT_RUN;
@@ -344,7 +356,11 @@ static int run(const struct options *options, char **argv)
 		eal_files_remove();
 		return EXIT_RUN;
 	}
+	if (!options->dumpable)
+		privileges_refuse_dumps();
 	int err = set_up(&gateway, options);
+	if (!err)
+		err = restrict_process(options);
 	if (!err) {
 		log_info("ready: %u worker%s, %u port%s, %u interface%s", gateway.workers,
 			gateway.workers == 1 ? "" : "s", gateway.port_count,

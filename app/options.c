@@ -179,6 +179,20 @@ static int read_mtu(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int read_dumpable(struct reader *reader, const char *value)
+{
+	(void)value;
+	reader->options->dumpable = true;
+	return 0;
+}
+
+static int read_no_seccomp(struct reader *reader, const char *value)
+{
+	(void)value;
+	reader->options->no_seccomp = true;
+	return 0;
+}
+
 static int read_mode(struct reader *reader, enum options_mode mode)
 {
 	reader->options->mode = mode;
@@ -225,6 +239,11 @@ static const struct option option_table[] = {
 	{"--mtu", "BYTES", "MTU of all ports, for jumbo frames; 1500 unless given", read_mtu},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
 		read_poll},
+	{"--dumpable", NULL, "allow core dumps (without keys) and debuggers of the same user",
+		read_dumpable},
+	{"--no-seccomp", NULL,
+		"do not filter system calls: for sanitizers, or drivers that start others",
+		read_no_seccomp},
 	{"--check", NULL, "check the options and config files, start nothing", read_check},
 	{"--help", NULL, "print this", read_help},
 	{"--version", NULL, "print the version", read_version},

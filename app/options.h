@@ -43,8 +43,10 @@ struct options {
 	unsigned inner_count;
 	struct options_interface interfaces[LIMIT_INTERFACES];
 	unsigned interface_count;
-	bool poll;    /* workers never sleep */
-	uint16_t mtu; /* of all ports; 0: not given */
+	bool poll;	 /* workers never sleep */
+	uint16_t mtu;	 /* of all ports; 0: not given */
+	bool dumpable;	 /* core dumps and debuggers of the same user are allowed */
+	bool no_seccomp; /* system calls are not filtered */
 	enum aead_backend aead;
 };
 
