@@ -4,14 +4,20 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 
+import bench_doc
+import bench_tables
+import bench_tcp
+import bench_throughput
 import plot
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-BENCH = os.path.join(ROOT, "build/tests/bench")
+BENCH = os.path.join(os.environ.get("DPDK_WG_BUILD", os.path.join(ROOT, "build")), "tests/bench")
+DOC = os.path.join(ROOT, "docs/performance.md")
 
 
 def machine():
@@ -39,73 +45,133 @@ def in_front(*argv):
     return ["setsid", "-w", "bash", "-c", script, "bench", *argv]
 
 
-def run(*argv):
+def rows_of(*argv):
     """Runs a benchmark that writes JSON; returns its rows."""
     with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
         subprocess.run(in_front(*argv, "--json", file.name), check=True, stdout=subprocess.DEVNULL)
         return json.load(file)
 
 
-def size_name(row):
-    return row.get("mix") or row["size"]
+# --- One function each; quick or not. They return rows. ---
+
+def measure_aead(quick):
+    return rows_of(f"{BENCH}/bench_aead", *(["--quick"] if quick else []))
 
 
-def table(head, rows):
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row in rows:
-        print("| " + " | ".join(map(str, row)) + " |")
-    print(flush=True)
+def measure_pipeline(quick):
+    # Small packets with many peers, and all sizes with one.
+    several = ["--helper", "1"] if os.cpu_count() > 1 else []
+    rounds = ["--rounds", "11" if quick else "41"]
+    sizes = "64,1420" if quick else "64,128,256,512,1024,1420"
+    peers = "1000,100000" if quick else "10,1000,100000,1000000"
+    return (rows_of(f"{BENCH}/bench_pipeline", *rounds, "--peers", "1", "--sizes", sizes, *several)
+            + rows_of(f"{BENCH}/bench_pipeline", *rounds, "--peers", peers, "--sizes", "64,1420"))
 
 
-def show_aead(rows):
-    for fill in sorted({row["fill"] for row in rows}, reverse=True):
-        print(f"Batch AEAD, {fill} packets a call: cycles a packet (IPsec-MB ÷ these)\n")
-        chosen = [row for row in rows if row["fill"] == fill]
-        backends = list(dict.fromkeys(row["backend"] for row in chosen))
-        keys = list(dict.fromkeys((row["op"], size_name(row)) for row in chosen))
-        cells = {(row["op"], size_name(row), row["backend"]): row for row in chosen}
-        table(["op", "bytes"] + backends, [
-            [op, size] + [
-                f"{cell['cycles']:.0f} ({cell['ratio_ipsec_mb']:.2f})" if cell else ""
-                for cell in (cells.get((op, size, backend)) for backend in backends)]
-            for op, size in keys])
+def measure_touch(_quick):
+    return rows_of(f"{BENCH}/bench_touch")
 
 
-def show_pipeline(rows):
-    print("Pipeline, receive burst to send burst: cycles a packet\n")
-    table(["direction", "bytes", "peers", "workers", "cycles", "of these AEAD", "the rest"],
-          [[row["direction"], size_name(row), f"{row['peers']:,}", row["workers"],
-            f"{row['cycles']:.0f}", f"{row['aead_cycles']:.0f}",
-            f"{row['cycles'] - row['aead_cycles']:.0f}"] for row in rows])
+def measure_prefixes(quick):
+    """bench_lpm writes text: a line for each content, indented ones for each table."""
+    done = subprocess.run(in_front(f"{BENCH}/bench_lpm", "--no-huge", "--no-pci", "-m", "2048",
+                                   "--file-prefix", f"bench-{os.getpid()}", "--log-level", "error",
+                                   "--", "1" if quick else "7"),
+                          check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    rows, content, made = [], None, {}
+    for line in done.stdout.splitlines():
+        words = line.split()
+        inserted = re.match(r"  (\S+) +inserted in ([\d.]+) s, (\d+) MB", line)
+        looked_up = re.match(r"  (\S+) +(\d+) keys: .* ([\d.]+) median", line)
+        if inserted:
+            made[inserted[1]] = {"inserted_s": float(inserted[2]), "mb": int(inserted[3])}
+        elif looked_up:
+            rows.append({"bench": "prefixes", "content": content, "table": looked_up[1],
+                         "keys": int(looked_up[2]), "cycles": float(looked_up[3]),
+                         **made[looked_up[1]]})
+        elif words and not line.startswith(" "):
+            content = line
+    return rows
+
+
+def measure_throughput(quick):
+    return bench_throughput.run(quick, lambda row: print(
+        f"  {row['test']} {row['direction']}: NDR {row['ndr_pps'] / 1e6:.2f} Mpps, PDR "
+        f"{row['pdr_pps'] / 1e6:.2f}", file=sys.stderr, flush=True))
+
+
+def measure_tcp(quick):
+    return bench_tcp.run(1 if quick else 2)
+
+
+# In the order of --json: the first rows are the AEAD's at full bursts, the automatic backend first.
+PARTS = {
+    "aead": measure_aead,
+    "pipeline": measure_pipeline,
+    "touch": measure_touch,
+    "prefixes": measure_prefixes,
+    "throughput": measure_throughput,
+    "tcp": measure_tcp,
+}
+# What a part's rows are called, where that is not its name.
+ROWS_OF = {"pipeline": ("pipeline", "stages")}
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(prog="scripts/bench")
+    parser.add_argument("--quick", action="store_true", help="a minute or two instead of ten")
+    parser.add_argument("--only", metavar="PART,...", default=",".join(PARTS),
+                        help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--rows", metavar="FILE",
+                        help="rows of an earlier run, for the parts that are not measured now")
+    parser.add_argument("--json", metavar="FILE", help="writes the figures as data")
+    parser.add_argument("--plots", metavar="DIR", help="draws them, as SVG")
+    parser.add_argument("--doc", action="store_true",
+                        help="renews tables and plots of docs/performance.md")
+    options = parser.parse_args()
+    options.only = [part for part in options.only.split(",") if part]
+    unknown = [part for part in options.only if part not in PARTS]
+    if unknown:
+        parser.error(f"--only {unknown[0]}: the parts are {', '.join(PARTS)}")
+    return options
+
+
+def gather(options):
+    """All rows, part by part: measured now, or taken from --rows."""
+    earlier = []
+    if options.rows:
+        with open(options.rows, encoding="utf-8") as file:
+            earlier = json.load(file)
+    about = [row for row in earlier if row["bench"] == "machine"] or [machine()]
+    rows = []
+    print(bench_tables.machine(about) + "\n")
+    for part, measure in PARTS.items():
+        names = ROWS_OF.get(part, (part,))
+        if part in options.only:
+            print(f"bench: {part} ...", file=sys.stderr, flush=True)
+            found = measure(options.quick)
+        else:
+            found = [row for row in earlier if row["bench"] in names]
+        rows += found
+        for name in bench_tables.OF_PART[part]:
+            text = bench_tables.TABLES[name](found)
+            if text:
+                print(text + "\n", flush=True)
+    return rows + about
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench")
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--json", metavar="FILE")
-    parser.add_argument("--plots", metavar="DIR")
-    options = parser.parse_args()
-
-    rows = [machine()]
-    print(f"{rows[0]['cpu']}, {rows[0]['cpus']} CPUs, Linux {rows[0]['kernel']}, "
-          f"load {rows[0]['load']}\n")
-    aead = run(f"{BENCH}/bench_aead", *(["--quick"] if options.quick else []))
-    show_aead(aead)
-    peers = "1,1000,100000" if options.quick else "1,10,1000,100000,1000000"
-    sizes = "64,1420" if options.quick else "64,128,256,512,1024,1420"
-    pipeline = run(f"{BENCH}/bench_pipeline", "--rounds", "11" if options.quick else "41",
-                   "--peers", peers, "--sizes", sizes)
-    show_pipeline(pipeline)
-    print("Prefix tables: cycles a lookup\n", flush=True)
-    subprocess.run(in_front(f"{BENCH}/bench_lpm", "--no-huge", "--no-pci", "-m", "2048",
-                            "--file-prefix", f"bench-{os.getpid()}", "--log-level", "error",
-                            "--", "3" if options.quick else "7"), check=True)
-    rows += aead + pipeline
+    options = parse_options()
+    rows = gather(options)
+    print(bench_tables.targets(rows))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             file.write("[\n" + ",\n".join(map(json.dumps, rows)) + "\n]\n")
     if options.plots:
-        plot.write_all(options.plots, aead, pipeline)
+        plot.write_all(options.plots, rows)
+    if options.doc:
+        plot.write_all(os.path.join(os.path.dirname(DOC), "plots"), rows)
+        bench_doc.renew(DOC, rows)
     return 0
 
 

@@ -9,14 +9,18 @@ sys.path.insert(0, os.path.join(ROOT, "tests/interop"))
 import lab  # noqa: E402
 
 SECONDS = 4
+UDP_SECONDS = 2
+UDP_BYTES = 64
 
 
 def measure(a, b, processes):
-    """Waits for the tunnel, then (Gbit/s, CPU seconds a GB of one end)."""
+    """Waits for the tunnel, then (Gbit/s, CPU seconds a GB of one end, small UDP packets a second)."""
     lab.wait_for("the tunnel", lambda: a.ping("10.8.0.2", count=1, deadline=1), timeout=20)
     before = sum(map(lab.cpu_seconds, processes))
     speed = lab.iperf(a, b, "10.8.0.2", "-t", SECONDS)
-    return speed, (sum(map(lab.cpu_seconds, processes)) - before) / 2 / (speed * SECONDS / 8)
+    cost = (sum(map(lab.cpu_seconds, processes)) - before) / 2 / (speed * SECONDS / 8)
+    small = lab.iperf(a, b, "10.8.0.2", "-u", "-b", 0, "-l", UDP_BYTES, "-t", UDP_SECONDS)
+    return speed, cost, small * 1e9 / 8 / UDP_BYTES
 
 
 def with_wireguard_go():
@@ -74,24 +78,40 @@ def with_dpdk_wg(link):
         return measure(a, b, [end.process for end in ends])
 
 
+KINDS = {"wireguard-go over veth": with_wireguard_go,
+         "dpdk-wg over veth": lambda: with_dpdk_wg("veth"),
+         "dpdk-wg over vhost-user": lambda: with_dpdk_wg("vhost")}
+
+
+def run(rounds, tell=lambda text: None):
+    """Rows, one for each kind of end: medians of rounds in turns."""
+    results = {name: [] for name in KINDS}
+    for number in range(rounds):
+        for name, kind in KINDS.items():
+            results[name].append(kind())
+            tell(f"round {number + 1}: {name}: {results[name][-1][0]:.2f} Gbit/s, "
+                 f"{results[name][-1][2] / 1e3:.0f} kpps of small UDP")
+    rows = []
+    for name, found in results.items():
+        speeds, costs, small = zip(*found)
+        rows.append({"bench": "tcp", "ends": name, "gbps": round(statistics.median(speeds), 2),
+                     "least": round(min(speeds), 2), "most": round(max(speeds), 2),
+                     "cpu_s_per_gb": round(statistics.median(costs), 2),
+                     "udp_pps": round(statistics.median(small)),
+                     "ratio": round(statistics.median(speeds) / statistics.median(
+                         speed for speed, _, _ in results["wireguard-go over veth"]), 2)})
+    return rows
+
+
 def main():
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    kinds = {"wireguard-go over veth": with_wireguard_go,
-             "dpdk-wg over veth (AF_PACKET)": lambda: with_dpdk_wg("veth"),
-             "dpdk-wg over vhost-user": lambda: with_dpdk_wg("vhost")}
-    results = {name: [] for name in kinds}
-    for number in range(rounds):
-        for name, kind in kinds.items():
-            results[name].append(kind())
-            print(f"round {number + 1}: {name}: {results[name][-1][0]:.2f} Gbit/s", flush=True)
-    base = statistics.median(speed for speed, _ in results["wireguard-go over veth"])
-    print("\n| ends | Gbit/s (median, range) | CPU s a GB, each end | ratio |\n|---|---|---|---|")
-    for name, rows in results.items():
-        speeds = sorted(speed for speed, _ in rows)
-        median = statistics.median(speeds)
-        cost = statistics.median(cost for _, cost in rows)
-        print(f"| {name} | {median:.2f} ({speeds[0]:.2f} to {speeds[-1]:.2f}) | {cost:.1f} "
-              f"| {median / base:.1f} |")
+    rows = run(rounds, lambda text: print(text, flush=True))
+    print("\n| ends | Gbit/s (median, range) | CPU s a GB, each end | small UDP, kpps | ratio |\n"
+          "|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['ends']} | {row['gbps']} ({row['least']} to {row['most']}) "
+              f"| {row['cpu_s_per_gb']} | {row['udp_pps'] / 1e3:.0f} | {row['ratio']} |")
 
 
-main()
+if __name__ == "__main__":
+    main()
