@@ -61,7 +61,8 @@ def chart(title, x_name, y_name, x_labels, series):
 
 def bars(title, x_name, names, series):
     """Horizontal bars in pieces, one under the other; series: piece -> a value for each bar."""
-    left, below = 170, 20 * ((len(series) + 3) // 4) + 56
+    in_row = 3 if max(map(len, series)) > 18 else 4
+    left, below = 170, 20 * ((len(series) + in_row - 1) // in_row) + 56
     height = TOP + len(names) * (BAR + GAP) + below
     totals = [sum(values[i] or 0 for values in series.values()) for i in range(len(names))]
     step = nice_step(max(totals))
@@ -84,7 +85,7 @@ def bars(title, x_name, names, series):
             x += width
         out.append(f'<text x="{x + 6:.1f}" y="{y + 15}">{totals[i]:,.0f}</text>')
     for n, name in enumerate(series):
-        x, y = 20 + n % 4 * 155, bottom + 44 + n // 4 * 20
+        x, y = 20 + n % in_row * 620 // in_row, bottom + 44 + n // in_row * 20
         out.append(f'<rect x="{x}" y="{y}" width="12" height="12" '
                    f'fill="{COLOURS[n % len(COLOURS)]}"/>')
         out.append(f'<text x="{x + 18}" y="{y + 10}">{name}</text>')
