@@ -54,6 +54,15 @@ static void send_keepalive(struct interface *interface, struct wg_peer *peer)
 	seal(interface, peer, session, packet);
 }
 
+struct rte_mbuf *actions_unstage(struct interface *interface, struct wg_peer *peer)
+{
+	struct rte_mbuf *packet = wg_peer_unstage(peer);
+
+	if (packet)
+		interface->gateway->staged_packets--;
+	return packet;
+}
+
 /*
  * The staged packets go ahead of the session, under its index, so that no later packet overtakes
  * them on the worker that seals them.
@@ -64,7 +73,7 @@ static void set_current_session(
 	struct rte_mbuf *packet;
 
 	if (session) {
-		while ((packet = wg_peer_unstage(peer)) != NULL)
+		while ((packet = actions_unstage(interface, peer)) != NULL)
 			seal(interface, peer, session, packet);
 	}
 	dp_peer_set_session(interface->gateway->dp, wg_peer_id(peer), session);
@@ -74,7 +83,7 @@ static void purge_staged(struct interface *interface, struct wg_peer *peer)
 {
 	struct rte_mbuf *packet;
 
-	while ((packet = wg_peer_unstage(peer)) != NULL)
+	while ((packet = actions_unstage(interface, peer)) != NULL)
 		dp_drop(&interface->gateway->drops, &packet, 1, DP_DROP_STAGE_PURGED);
 }
 

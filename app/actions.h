@@ -7,8 +7,13 @@
 #define APP_ACTIONS_H
 
 struct interface;
+struct rte_mbuf;
+struct wg_peer;
 
 /* All actions that the interface's device has ready. After every call into the device. */
 void actions_drain(struct interface *interface);
+
+/* The next packet staged for peer, now the caller's; NULL when there is none. */
+struct rte_mbuf *actions_unstage(struct interface *interface, struct wg_peer *peer);
 
 #endif

@@ -204,6 +204,8 @@ static void stage(struct interface *interface, struct rte_mbuf *packet, struct w
 		return;
 	}
 	packet = wg_peer_stage(peer, packet, now);
+	if (!packet && ++interface->gateway->staged_packets > LIMIT_STAGED)
+		packet = actions_unstage(interface, peer);
 	if (packet)
 		dp_drop(drops, &packet, 1, DP_DROP_STAGE_FULL);
 	actions_drain(interface);

@@ -53,7 +53,8 @@ struct gateway {
 	struct mirror *mirror;
 	struct ifconfig *ifconfig;
 	struct uapi_server *uapi;
-	struct dp_drops drops; /* control's own */
+	struct dp_drops drops;	 /* control's own */
+	uint32_t staged_packets; /* of all peers, waiting for sessions */
 };
 
 /* Both clocks, now. */

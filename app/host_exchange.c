@@ -104,7 +104,7 @@ struct host_exchange {
 	struct netdev netdevs[DP_NETDEVS];
 	bool socket_attached[LIMIT_INTERFACES];
 	struct udp_socket sockets[LIMIT_INTERFACES];
-	unsigned spare_count;
+	unsigned spare_count; /* [host exchange w, any r] */
 	struct rte_mbuf *spare[SPARE_MBUFS];
 	struct outbox outbox[LIMIT_WORKERS];
 	struct dp_drops drops; /* [host exchange w, any r] */
@@ -215,6 +215,11 @@ void host_exchange_counters(
 const struct dp_drops *host_exchange_drops(const struct host_exchange *hx)
 {
 	return &hx->drops;
+}
+
+unsigned host_exchange_spare_mbufs(const struct host_exchange *hx)
+{
+	return __atomic_load_n(&hx->spare_count, __ATOMIC_RELAXED);
 }
 
 /* --- The thread --- */

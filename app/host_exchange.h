@@ -14,7 +14,7 @@
  * It sleeps in ppoll(), woken by descriptors, in short growing steps for the rings; it never waits
  * on one interface, and a round's work for each is bounded.
  *
- * Thread: control, all functions, but for the two that read counters: any thread.
+ * Thread: control, all functions, but for the three that read counters: any thread.
  * Owns the descriptors only while they are attached; detach before closing.
  */
 #ifndef APP_HOST_EXCHANGE_H
@@ -75,5 +75,7 @@ void host_exchange_detach_socket(struct host_exchange *hx, unsigned interface);
 void host_exchange_counters(
 	const struct host_exchange *hx, unsigned netdev, struct host_counters *out);
 const struct dp_drops *host_exchange_drops(const struct host_exchange *hx);
+/* Packet buffers that the thread keeps in hand: free, but not in the pool. Any thread. */
+unsigned host_exchange_spare_mbufs(const struct host_exchange *hx);
 
 #endif

@@ -84,6 +84,15 @@ static int add_ports(const struct gateway *gateway, struct rte_tel_data *data)
 	return rte_tel_data_add_dict_container(data, "ports", names, 0);
 }
 
+/* What is kept in hand is free, as are the pool's own caches. Exact while nothing moves. */
+static unsigned mbufs_in_use(const struct gateway *gateway)
+{
+	unsigned in_use = rte_mempool_in_use_count(gateway->pool);
+	unsigned spare = host_exchange_spare_mbufs(gateway->exchange);
+
+	return in_use > spare ? in_use - spare : 0;
+}
+
 static int answer_info(struct gateway *gateway, const char *params, struct rte_tel_data *data)
 {
 	uint32_t peers = 0;
@@ -100,10 +109,8 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 	rte_tel_data_add_dict_u64(data, "peers", peers);
 	rte_tel_data_add_dict_u64(
 		data, "sessions_and_handshakes", wg_index_count(gateway->indices));
-	rte_tel_data_add_dict_u64(data, "packet_buffers",
-		rte_mempool_avail_count(gateway->pool) + rte_mempool_in_use_count(gateway->pool));
-	rte_tel_data_add_dict_u64(
-		data, "packet_buffers_in_use", rte_mempool_in_use_count(gateway->pool));
+	rte_tel_data_add_dict_u64(data, "packet_buffers", gateway->pool->size);
+	rte_tel_data_add_dict_u64(data, "packet_buffers_in_use", mbufs_in_use(gateway));
 	int err = add_ports(gateway, data);
 	return err ? err : add_interfaces(gateway, data);
 }

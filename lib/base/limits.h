@@ -50,6 +50,12 @@
 #define LIMIT_HOST_RING	     1024
 
 /*
+ * Packets that wait for sessions, of all peers together: who sends to many silent peers must not
+ * get at the buffers of those that answer. Beyond it a peer keeps none, and has its handshake.
+ */
+#define LIMIT_STAGED 4096
+
+/*
  * Bursts that one worker may have in the AEAD at once while it spreads them: covers a helper that
  * is held up for a quarter of a millisecond. A power of two.
  */

@@ -48,7 +48,7 @@ struct rte_mbuf;
 	X(DP_DROP_WORKER_FULL, "worker_full", "ring to a worker is full")                          \
 	/* Control and host exchange */                                                            \
 	X(DP_DROP_STAGE_FULL, "stage_full",                                                        \
-		"peer has too many packets waiting for a session: oldest")                         \
+		"too many packets wait for a session, of the peer or in all: its oldest")          \
 	X(DP_DROP_STAGE_PURGED, "stage_purged", "handshake was given up with the packet waiting")  \
 	X(DP_DROP_HOST_WRITE, "host_write",                                                        \
 		"the kernel did not take the packet from a host interface")                        \
