@@ -8,6 +8,7 @@
 Everything that a Lab makes carries its own prefix and is taken down with it, also after a failure,
 so that labs run side by side. Nothing is waited for by sleeping: see wait_for().
 """
+import atexit
 import json
 import os
 import shutil
@@ -152,6 +153,7 @@ class Gateway:
     """
 
     lcores = "0@0,1@1"  # control's, and one worker's
+    environment = None  # another one than the test's own
 
     def __init__(self, namespace, outer, inner=(), name=None, config=None, options=(), eal=(),
                  wait=True):
@@ -197,7 +199,8 @@ class Gateway:
         return f"{SOCKETS}/{self.name}.sock"
 
     def start(self):
-        self.process = self.namespace.start(*self.argv(), log=f"{self.name}.log")
+        self.process = self.namespace.start(*self.argv(), log=f"{self.name}.log",
+                                            env=self.environment)
 
         def ready():
             if self.process.poll() is not None:
@@ -248,6 +251,8 @@ class Lab:
         self.dir = tempfile.mkdtemp(prefix=f"{self.prefix}-")
         self.namespaces, self.processes = [], []
         self.keep = keep
+        if not keep:
+            atexit.register(self.close)
 
     def __enter__(self):
         return self
@@ -289,10 +294,11 @@ class Lab:
         return process.returncode
 
     def close(self):
+        atexit.unregister(self.close)
         for process in reversed(self.processes):
             self.stop(process)
-        for namespace in self.namespaces:
-            run("ip", "netns", "del", namespace.name, check=False)
+        while self.namespaces:
+            run("ip", "netns", "del", self.namespaces.pop().name, check=False)
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
@@ -319,10 +325,11 @@ class Topology(Lab):
         self.lan.ip("route", "add", "default", "via", "10.1.0.1")
         self.lan.ip("-6", "route", "add", "default", "via", "fd01::1")
 
-    def address_gateway(self):
+    def address_gateway(self, inner=True):
         """Gives the host sides of the ports their addresses, once the gateway runs."""
         self.gw.set_up("outer0", *self.GW_OUTER)
-        self.gw.set_up("inner0", *self.GW_INNER)
+        if inner:
+            self.gw.set_up("inner0", *self.GW_INNER)
 
 
 def keypair():
@@ -337,7 +344,7 @@ class Site:
     TUNNEL_CLIENT = ("10.9.0.2", "fd09::2")
 
     def __init__(self, topology, outside="192.0.2.1:51820", options=(), psk=None, extra="",
-                 outer=("v_out",), inner=("v_in",)):
+                 outer=("v_out",), inner=("v_in",), gateway=None):
         self.topology = topology
         self.private_key, self.public_key = keypair()
         self.client = WireguardGo(topology.wan, "cl")
@@ -353,7 +360,8 @@ PublicKey = {self.client.public_key}
 AllowedIPs = {", ".join(self.TUNNEL_CLIENT)}
 {extra}
 """
-        self.gateway = Gateway(topology.gw, outer, inner, config=config, options=options)
+        make = gateway or Gateway
+        self.gateway = make(topology.gw, outer, inner, config=config, options=options)
         topology.address_gateway()
         self.configure_client(outside)
 

@@ -12,6 +12,7 @@ it against recordings and against wireguard-go.
     sockets         UDP sockets in another network namespace
     Peer            the messages over the sockets
 """
+import base64
 import ctypes
 import hashlib
 import hmac as hmac_module
@@ -139,6 +140,15 @@ class LowOrderKey:
     @staticmethod
     def dh(_public):
         return bytes(32)
+
+
+def base64_text(key):
+    """A key as wg shows it."""
+    return base64.b64encode(key).decode()
+
+
+def base64_key(text):
+    return base64.b64decode(text)
 
 
 def random_index():

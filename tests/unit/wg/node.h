@@ -29,8 +29,12 @@ bool rng_chance(struct rng *rng, unsigned percent);
 /* The seed in environment variable TEST_SEED, else a new one; printed in either case. */
 uint64_t rng_seed(const char *test);
 
-/* A plain packet; what it says about itself lets each end check it. */
+/*
+ * A plain packet; what it says about itself lets each end check it. The headers are for whoever
+ * routes it on the way. Its size is a multiple of 16: padding adds nothing.
+ */
 struct packet {
+	uint8_t headers[28];
 	uint32_t from, to;
 	uint64_t serial;
 };

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""
+What the tests of abuse share: floods, pings whose every loss and delay is known, and the program's
+resources at rest.
+"""
+import json
+import os
+import re
+import socket
+import struct
+
+import lab
+import wgpeer
+
+OUTER4, OUTER6, PORT = "192.0.2.1", "2001:db8:1::1", 51820
+SPOOFED4, SPOOFED6 = "198.18.0.0/15", "2001:db8:5f00::/40"
+# Resident memory may differ by what the C library and the kernel keep in hand.
+RSS_SLACK_KIB = 2048
+
+
+def tool(name):
+    return os.path.join(lab.build_dir(), "tests/tools", name)
+
+
+def seed():
+    """The seed in TEST_SEED, else a new one; printed."""
+    value = int(os.environ.get("TEST_SEED", "0"), 0) or int.from_bytes(os.urandom(4), "big")
+    print(f"TEST_SEED={value}")
+    return value
+
+
+# --- Resources ---
+
+
+def resources(gateway):
+    """
+    Resident memory in KiB, without pages of files, which come as code is first run; open descriptors;
+    packet buffers in use.
+    """
+    pid = gateway.process.pid
+    with open(f"/proc/{pid}/status", encoding="ascii") as file:
+        rss = int(re.search(r"RssAnon:\s+(\d+)", file.read()).group(1))
+    return {"rss": rss, "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
+            "mbufs": gateway.telemetry("/wg/info")["packet_buffers_in_use"]}
+
+
+class Rest:
+    """What the program holds when nothing happens, and that it comes back to that."""
+
+    def __init__(self, gateway):
+        self.gateway, self.now = gateway, None
+        self.before = lab.wait_for("rest", self.settled)
+
+    def settled(self):
+        several = [resources(self.gateway) for _ in range(5)]
+        if any(one["mbufs"] for one in several):
+            return None
+        # A client's descriptor, as those of this very question, is closed a little later.
+        return {what: min(one[what] for one in several) for what in several[0]}
+
+    def reached(self):
+        self.now = resources(self.gateway)
+        return (all(self.now[what] == self.before[what] for what in ("descriptors", "mbufs"))
+                and self.now["rss"] <= self.before["rss"] + RSS_SLACK_KIB)
+
+    def check(self):
+        """Waits until descriptors and buffers are as before, to the last one; memory nearly so."""
+        assert self.gateway.process.poll() is None, self.gateway.tail()
+        try:
+            lab.wait_for("rest", self.reached, timeout=20)
+        except lab.LabError as error:
+            raise AssertionError(f"before {self.before}, now {self.now}") from error
+        print(f"at rest: {self.before} and {self.now}")
+
+
+# --- Frames and floods ---
+
+
+def mac(namespace, link):
+    found, = namespace.ip_json("link", "show", link)
+    return bytes.fromhex(found["address"].replace(":", ""))
+
+
+def frame(to, source, destination, sport, dport, payload):
+    """An Ethernet frame with a UDP datagram."""
+    packet = wgpeer.udp(source, destination, payload, sport, dport)
+    kind = 0x86dd if ":" in source else 0x0800
+    return to + bytes.fromhex("020000000001") + struct.pack(">H", kind) + packet
+
+
+class Flood:
+    """tests/tools/flood in a namespace, as a context manager; `sent` once it has ended."""
+
+    def __init__(self, namespace, netdev, frames, *options, seconds=600):
+        self.namespace, self.sent = namespace, None
+        path = os.path.join(namespace.lab.dir, f"frames-{id(self)}")
+        with open(path, "wb") as file:
+            for one in frames:
+                file.write(struct.pack(">H", len(one)) + one)
+        self.argv = [tool("flood"), netdev, path, f"seconds={seconds}", *options]
+        self.log = f"flood-{id(self)}.log"
+
+    def __enter__(self):
+        self.process = self.namespace.start(*self.argv, log=self.log)
+        lab.wait_for("the flood", lambda: self.process.poll() is not None or self.text())
+        return self
+
+    def __exit__(self, *error):
+        self.namespace.lab.stop(self.process)
+        self.read()
+
+    def text(self):
+        with open(self.process.log, encoding="ascii") as file:
+            return file.read()
+
+    def read(self):
+        text = self.text()
+        found = re.search(r"sent (\d+)", text)
+        assert found, text
+        self.sent = int(found[1])
+
+    def run(self):
+        """To its own end; returns what was sent."""
+        with self:
+            assert self.process.wait(600) == 0
+        return self.sent
+
+
+# --- Pings ---
+
+
+class Pings:
+    """A steady ping; at the end what came back, and how long each took."""
+
+    def __init__(self, namespace, address, count, interval=0.01):
+        self.count, self.namespace = count, namespace
+        self.process = namespace.start("ping", "-n", "-c", count, "-i", interval, "-W", 5, address,
+                                       log=f"ping-{address}-{id(self)}")
+        self.rtts_ms = {}
+
+    def finish(self):
+        self.process.wait(self.count)
+        with open(self.process.log, encoding="utf-8") as file:
+            for line in file:
+                found = re.search(r"icmp_seq=(\d+) .*time=([\d.]+)", line)
+                if found:
+                    self.rtts_ms[int(found[1])] = float(found[2])
+        return self
+
+    @property
+    def lost(self):
+        return self.count - len(self.rtts_ms)
+
+    def percentile(self, percent):
+        ordered = sorted(self.rtts_ms.values())
+        return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)]
+
+    def __str__(self):
+        return (f"{len(self.rtts_ms)} of {self.count} pings, p50 {self.percentile(50):.2f} ms, "
+                f"p99 {self.percentile(99):.2f} ms, most {max(self.rtts_ms.values()):.2f} ms")
+
+
+# --- Where a packet can be lost but in the gateway ---
+
+
+def counted(namespace, link, direction, what="packets"):
+    found, = namespace.ip_json("-s", "link", "show", link)
+    return found["stats64"][direction][what]
+
+
+class Losses:
+    """
+    Losses since this was made that are not the gateway's: of the cables (frames that a namespace sent
+    and the port did not read: its ring, which the kernel fills, overflowed), of the kernel's own
+    queues, and of receiving sockets.
+    """
+
+    def __init__(self, site):
+        self.topology, self.gateway, self.client = site.topology, site.gateway, site.client
+        self.start = self.now()
+
+    def now(self):
+        """Each place's count. Frames in flight are not lost: asked twice, the smaller counts."""
+        first, second = self.once(), self.once()
+        return {what: min(first[what], second[what]) for what in first}
+
+    def once(self):
+        losses = {}
+        for port, (namespace, name) in enumerate(((self.topology.wan, "outer"),
+                                                  (self.topology.lan, "inner"))):
+            sent = counted(namespace, "e0", "tx")
+            stats = self.gateway.telemetry(f"/ethdev/stats,{port}")
+            losses[f"{name}_cable_in"] = sent - stats["ipackets"]
+            losses[f"{name}_cable_out"] = stats["opackets"] - counted(namespace, "e0", "rx")
+            losses[f"{name}_port"] = stats["oerrors"] + stats["imissed"] + stats["rx_nombuf"]
+        losses["client_sockets"] = self.udp_drops(self.topology.wan)
+        return losses
+
+    def udp_drops(self, namespace):
+        """Datagrams that found the client's sockets full."""
+        port = f":{int(self.client.show('listen-port')):04X}"
+        text = namespace.run("cat", "/proc/net/udp", "/proc/net/udp6").stdout
+        return sum(int(line.split()[-1]) for line in text.splitlines() if line.split()[1].endswith(port))
+
+    def since(self):
+        now = self.now()
+        return {what: now[what] - self.start[what] for what in now if now[what] != self.start[what]}
+
+
+# --- Sockets of the program ---
+
+
+def uapi_socket(gateway):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.connect(gateway.socket)
+    sock.settimeout(5)
+    return sock
+
+
+def telemetry_socket(gateway):
+    """A client of the telemetry socket that has read its greeting."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sock.settimeout(20)
+    sock.connect(f"/var/run/dpdk/{gateway.lab.prefix}-{gateway.name}/dpdk_telemetry.v2")
+    json.loads(sock.recv(1024))
+    return sock
