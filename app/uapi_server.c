@@ -407,6 +407,19 @@ static bool write_some(struct client *client, uint64_t now_ns)
 
 /* --- Sockets --- */
 
+/* Who may write to the directory may put a socket in the place of ours, and "wg" gives it keys. */
+static void judge_directory(const char *directory)
+{
+	struct stat st;
+
+	if (stat(directory, &st) != 0 ||
+		((st.st_uid == 0 || st.st_uid == geteuid()) && (st.st_mode & 0022) == 0))
+		return;
+	log_warning("%s: other users may put sockets there, to which \"wg\" would give keys: it "
+		    "should be root's, with mode 0755",
+		directory);
+}
+
 struct uapi_server *uapi_server_create(const char *directory)
 {
 	struct uapi_server *server = calloc(1, sizeof(*server));
@@ -424,6 +437,7 @@ struct uapi_server *uapi_server_create(const char *directory)
 		log_error("%s: cannot be made: %s", directory, strerror(errno));
 		goto fail;
 	}
+	judge_directory(directory);
 	server->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (server->epoll < 0) {
 		log_error("configuration sockets: %s", strerror(errno));

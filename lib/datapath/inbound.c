@@ -177,7 +177,7 @@ static inline int interface_of_frame(struct dp_worker *worker, unsigned port,
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
 	if (unlikely(!dp_is_for_mac(m, worker->dp->ports[port].mac) ||
 		     outer_classify(frame, m->data_len, outer) != OUTER_UDP ||
-		     !checksums_pass(m, frame, outer)))
+		     !outer_from_host(outer) || !checksums_pass(m, frame, outer)))
 		return -1;
 	return find_recipient(worker->dp, outer, last);
 }

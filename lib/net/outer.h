@@ -133,6 +133,19 @@ static inline enum outer_verdict outer_classify(const uint8_t *frame, size_t len
 }
 
 /*
+ * Whether a datagram says it comes from what may be a host: not from a multicast or broadcast
+ * address, loopback, or none at all. The kernel discards the others.
+ */
+static inline bool outer_from_host(const struct outer *outer)
+{
+	const uint8_t *src = outer->src;
+
+	if (outer->family == IP_V4)
+		return src[0] != 0 && src[0] != 127 && src[0] < 224;
+	return src[0] != 0xff && load_be64(src) != 0;
+}
+
+/*
  * The checksums of a frame that outer_classify() called OUTER_UDP, for a port that does not check
  * them. A zero UDP checksum is none: right in IPv4, wrong in IPv6 (RFC 8200 section 8.1).
  */

@@ -2,6 +2,7 @@
 /* Outer to inner: every stage of inbound.c, with far peers that seal what arrives. */
 #include "rig.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 
 #include <rte_ring.h>
@@ -278,6 +279,24 @@ static void other_frames_to_the_host(void **state)
 	assert_to_tap(0, &frame);
 	frame.bytes[20] = 44; /* fragment header */
 	assert_to_tap(0, &frame);
+}
+
+/* An answer to such a source would go to many, or to ourselves. */
+static void sources_that_are_no_hosts(void **state)
+{
+	static const char *const sources[] = {"0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1",
+		"239.1.2.3", "255.255.255.255", "::", "::1", "::ffff:192.0.2.2", "ff02::1"};
+	struct packet inner, frame;
+	(void)state;
+	for (unsigned i = 0; i < RTE_DIM(sources); i++) {
+		unsigned id = strchr(sources[i], ':') == NULL ? 1 : 2;
+		struct far stranger = rig.far[id];
+		make_inner(id, 4, 100, &inner);
+		assert_int_equal(
+			inet_pton(id == 1 ? AF_INET : AF_INET6, sources[i], stranger.addr), 1);
+		far_seal(&stranger, 0, inner.bytes, 100, 0, &frame);
+		assert_to_tap(0, &frame);
+	}
 }
 
 static void unusual_packets_to_the_host(void **state)
@@ -809,6 +828,7 @@ int main(void)
 		TEST(handshakes_to_control),
 		TEST(packets_do_not_crowd_out_handshakes),
 		TEST(other_frames_to_the_host),
+		TEST(sources_that_are_no_hosts),
 		TEST(unusual_packets_to_the_host),
 		TEST(host_packets_of_two_interfaces),
 		TEST(peer_to_peer),

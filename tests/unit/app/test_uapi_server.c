@@ -428,6 +428,33 @@ static void test_mode(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 }
 
+/* Would catch a look at the wrong bits, and one at the directory of another user. */
+static void test_directory_of_others(void **state)
+{
+	static const struct {
+		mode_t mode;
+		uid_t owner;
+		bool warned;
+	} cases[] = {{0755, 0, false}, {0700, 0, false}, {0775, 0, true}, {0757, 0, true},
+		{01777, 0, true}, {0755, 65534, true}};
+	struct world *world = *state;
+
+	if (geteuid() != 0)
+		skip();
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct uapi_server *server;
+
+		assert_int_equal(chmod(world->directory, cases[i].mode), 0);
+		assert_int_equal(chown(world->directory, cases[i].owner, 0), 0);
+		last_log[0] = '\0';
+		server = uapi_server_create(world->directory);
+		assert_non_null(server);
+		uapi_server_destroy(server);
+		assert_int_equal(strstr(last_log, "other users") != NULL, cases[i].warned);
+	}
+	assert_int_equal(chown(world->directory, 0, 0), 0);
+}
+
 static void test_another_program_serves(void **state)
 {
 	struct world *world = *state;
@@ -699,6 +726,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_silent_client, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_too_many_clients, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_mode, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_directory_of_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_serves, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_is_busy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stale_socket, set_up, tear_down),
