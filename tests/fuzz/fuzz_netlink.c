@@ -4,11 +4,13 @@
  * hold whatever comes: nothing outside of a message is read, and the callbacks keep their promises
  * (table.c checks them).
  *
- * The mirror's source is part of this file, since what is looked for begins behind its sockets. The
- * input is a list of messages: a byte (bits 0-3 the type, bit 4 dumped, bit 5 works before the
- * next), flags and a length, and as many bytes behind the netlink header.
+ * The mirror's source is part of this file, as far as it reads messages, since what is looked for
+ * begins behind its sockets. The input is a list of messages: a byte (bits 0-3 the type, bit 4
+ * dumped, bit 5 works before the next), flags and a length, and as many bytes behind the netlink
+ * header.
  */
-#include "app/mirror.c" /* NOLINT */
+#include "app/mirror.c"	     /* NOLINT */
+#include "app/mirror_dump.c" /* NOLINT */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -79,9 +81,9 @@ static void finish(struct mirror *mirror)
 	fib_end_dump(mirror->fib, FIB_DUMP_ROUTES_V4, true);
 	fib_end_dump(mirror->fib, FIB_DUMP_ROUTES_V6, true);
 	fib_end_dump(mirror->fib, FIB_DUMP_NEIGHBOURS, true);
-	end_addrs(mirror, true);
-	end_rules(mirror, IP_V4, true);
-	end_rules(mirror, IP_V6, true);
+	addrs_end(mirror, true);
+	rules_end(mirror, IP_V4, true);
+	rules_end(mirror, IP_V6, true);
 	fib_flush(mirror->fib);
 	tell_changes(mirror);
 	mirror_remove(mirror, INNER_IFINDEX);
