@@ -234,7 +234,8 @@ static const struct option option_table[] = {
 		"a WireGuard interface without a file, to be configured with wg(8); "
 		"repeatable",
 		read_interface},
-	{"--aead", "NAME", "ChaCha20-Poly1305 from auto (default), avx512, ipsec-mb or sodium",
+	{"--aead", "NAME",
+		"ChaCha20-Poly1305 from auto (default), avx512, avx2, ipsec-mb or sodium",
 		read_aead},
 	{"--mtu", "BYTES", "MTU of all ports, for jumbo frames; 1500 unless given", read_mtu},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",

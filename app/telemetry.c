@@ -103,8 +103,8 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 	rte_tel_data_start_dict(data);
 	rte_tel_data_add_dict_string(data, "version", DPDK_WG_VERSION);
 	rte_tel_data_add_dict_string(data, "dpdk", rte_version());
-	rte_tel_data_add_dict_string(data, "aead",
-		aead_backend_name(aead_batch_backend(gateway->lcores[0].worker->aead)));
+	rte_tel_data_add_dict_string(
+		data, "aead", aead_batch_name(gateway->lcores[0].worker->aead));
 	rte_tel_data_add_dict_u64(data, "workers", gateway->workers);
 	rte_tel_data_add_dict_u64(data, "peers", peers);
 	rte_tel_data_add_dict_u64(

@@ -11,38 +11,19 @@ static_assert(AEAD_BATCH_MAX <= 64, "aead_batch_open() answers with a 64-bit mas
 
 static const struct {
 	const char *name;
-	const struct aead_batch_ops *ops;
+	struct aead_batch *(*create)(void);
 } backends[AEAD_BACKEND_COUNT] = {
-	[AEAD_BACKEND_AUTO] = {"auto", NULL},
-	[AEAD_BACKEND_SODIUM] = {"sodium", &aead_batch_sodium},
-	[AEAD_BACKEND_IPSEC_MB] = {"ipsec-mb", &aead_batch_ipsec_mb},
-	[AEAD_BACKEND_AVX512] = {"avx512", &aead_batch_avx512},
+	[AEAD_BACKEND_AUTO] = {"auto", aead_batch_auto_create},
+	[AEAD_BACKEND_SODIUM] = {"sodium", aead_batch_sodium_create},
+	[AEAD_BACKEND_IPSEC_MB] = {"ipsec-mb", aead_batch_ipsec_mb_create},
+	[AEAD_BACKEND_AVX2] = {"avx2", aead_batch_avx2_create},
+	[AEAD_BACKEND_AVX512] = {"avx512", aead_batch_avx512_create},
 };
-
-/* What AUTO tries: fastest first, and the last one works everywhere. */
-static const struct aead_batch_ops *const preference[] = {
-	&aead_batch_auto,
-	&aead_batch_ipsec_mb,
-	&aead_batch_sodium,
-};
-
-static struct aead_batch *create_best(void)
-{
-	for (size_t i = 0; i < sizeof(preference) / sizeof(preference[0]); i++) {
-		struct aead_batch *batch = preference[i]->create();
-
-		if (batch != NULL || errno != ENOTSUP)
-			return batch;
-	}
-	return NULL;
-}
 
 struct aead_batch *aead_batch_create(enum aead_backend backend)
 {
 	assert(backend < AEAD_BACKEND_COUNT);
-	if (backend == AEAD_BACKEND_AUTO)
-		return create_best();
-	return backends[backend].ops->create();
+	return backends[backend].create();
 }
 
 void aead_batch_destroy(struct aead_batch *batch)
@@ -66,9 +47,9 @@ int aead_backend_from_name(const char *name)
 	return -EINVAL;
 }
 
-enum aead_backend aead_batch_backend(const struct aead_batch *batch)
+const char *aead_batch_name(const struct aead_batch *batch)
 {
-	return batch->ops->backend;
+	return batch->ops->name;
 }
 
 void aead_batch_seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)

@@ -25,6 +25,7 @@ enum aead_backend {
 	AEAD_BACKEND_AUTO,     /* the best for this CPU */
 	AEAD_BACKEND_SODIUM,   /* one packet after the other; the oracle of the tests */
 	AEAD_BACKEND_IPSEC_MB, /* Intel IPsec-MB */
+	AEAD_BACKEND_AVX2,     /* our own across packets, AVX2 */
 	AEAD_BACKEND_AVX512,   /* our own across packets, AVX-512 IFMA */
 	AEAD_BACKEND_COUNT
 };
@@ -35,11 +36,11 @@ struct aead_batch;
 struct aead_batch *aead_batch_create(enum aead_backend backend);
 void aead_batch_destroy(struct aead_batch *batch);
 
-/* "auto", "sodium", "ipsec-mb", "avx512"; and back: -EINVAL when the name is unknown. */
+/* "auto", "sodium", "ipsec-mb", "avx2", "avx512"; and back: -EINVAL when the name is unknown. */
 const char *aead_backend_name(enum aead_backend backend);
 int aead_backend_from_name(const char *name);
-/* What AEAD_BACKEND_AUTO became; never AUTO. */
-enum aead_backend aead_batch_backend(const struct aead_batch *batch);
+/* The backend's name; of AEAD_BACKEND_AUTO with what it became, like "auto (avx512)". */
+const char *aead_batch_name(const struct aead_batch *batch);
 
 /* Seals n (0..64) packets: data[0..len) becomes ciphertext, data[len..len+16) its tag. */
 void aead_batch_seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n);

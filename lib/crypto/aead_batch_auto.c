@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The automatic backend of a CPU with AVX-512: our own kernel where lanes can be filled, IPsec-MB,
- * whose latency for one packet is shorter, where they cannot. Where one is missing, creating this
- * fails, and aead_batch.c takes a backend that works alone.
+ * The automatic backend: our own kernel for this CPU where a burst fills its lanes, IPsec-MB, whose
+ * latency for one packet is shorter, where it does not. Where a CPU can have no kernel of ours, all
+ * is IPsec-MB's, or else libsodium's.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -14,35 +14,29 @@ struct context {
 	struct aead_batch batch;
 	struct aead_batch *across; /* packets */
 	struct aead_batch *alone;
+	bool (*better_alone)(const struct aead_op *ops, unsigned n);
 };
 
-static void destroy(struct aead_batch *batch)
+static struct aead_batch *choose(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
 {
 	struct context *ctx = (struct context *)batch;
 
-	aead_batch_destroy(ctx->across);
-	aead_batch_destroy(ctx->alone);
-	free(ctx);
+	return ctx->better_alone(ops, n) ? ctx->alone : ctx->across;
 }
 
-static struct aead_batch *create(void)
+static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
 {
-	struct context *ctx = calloc(1, sizeof(*ctx));
-	int error;
-
-	if (ctx == NULL)
-		return NULL;
-	ctx->batch.ops = &aead_batch_auto;
-	ctx->across = aead_batch_avx512.create();
-	if (ctx->across != NULL)
-		ctx->alone = aead_batch_ipsec_mb.create();
-	if (ctx->alone != NULL)
-		return &ctx->batch;
-	error = errno;
-	destroy(&ctx->batch);
-	errno = error;
-	return NULL;
+	batch = choose(batch, ops, n);
+	batch->ops->seal(batch, ops, n);
 }
+
+static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+{
+	batch = choose(batch, ops, n);
+	return batch->ops->open(batch, ops, n);
+}
+
+/* ---- with AVX-512 ---- */
 
 /* A single packet fills the lanes from about here on. */
 #define ALONE_BYTES 4096
@@ -64,33 +58,74 @@ static bool fills_badly(const struct aead_op *ops, unsigned n)
 	return blocks <= 5 * PASS_BLOCKS / 2 && last <= (n == 2 ? 12 : 6);
 }
 
-static struct aead_batch *choose(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+static bool better_alone_avx512(const struct aead_op *ops, unsigned n)
+{
+	if (n > 3)
+		return false;
+	if (n == 1)
+		return ops[0].len < ALONE_BYTES;
+	return fills_badly(ops, n);
+}
+
+/* ---- with AVX2 ---- */
+
+static bool better_alone_avx2(const struct aead_op *ops, unsigned n)
+{
+	(void)ops;
+	return n == 1;
+}
+
+/* ---- creation ---- */
+
+static void destroy(struct aead_batch *batch)
 {
 	struct context *ctx = (struct context *)batch;
 
-	if (n > 3)
-		return ctx->across;
-	if (n == 1)
-		return ops[0].len < ALONE_BYTES ? ctx->alone : ctx->across;
-	return fills_badly(ops, n) ? ctx->alone : ctx->across;
+	aead_batch_destroy(ctx->across);
+	aead_batch_destroy(ctx->alone);
+	free(ctx);
 }
 
-static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+static const struct aead_batch_ops auto_avx512 = {
+	.name = "auto (avx512)", .destroy = destroy, .seal = seal, .open = open};
+static const struct aead_batch_ops auto_avx2 = {
+	.name = "auto (avx2)", .destroy = destroy, .seal = seal, .open = open};
+
+/* Takes what it is made of, NULL included. */
+static struct aead_batch *combine(struct aead_batch *across, struct aead_batch *alone,
+	const struct aead_batch_ops *ops,
+	bool (*better_alone)(const struct aead_op *ops, unsigned n))
 {
-	batch = choose(batch, ops, n);
-	batch->ops->seal(batch, ops, n);
+	struct context *ctx = across && alone ? malloc(sizeof(*ctx)) : NULL;
+	int error = errno;
+
+	if (ctx != NULL) {
+		*ctx = (struct context){{ops}, across, alone, better_alone};
+		return &ctx->batch;
+	}
+	aead_batch_destroy(across);
+	aead_batch_destroy(alone);
+	errno = error;
+	return NULL;
 }
 
-static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
+struct aead_batch *aead_batch_auto_avx2(void)
 {
-	batch = choose(batch, ops, n);
-	return batch->ops->open(batch, ops, n);
+	return combine(aead_batch_avx2_create(), aead_batch_ipsec_mb_avx2(), &auto_avx2,
+		better_alone_avx2);
 }
 
-const struct aead_batch_ops aead_batch_auto = {
-	.backend = AEAD_BACKEND_AVX512,
-	.create = create,
-	.destroy = destroy,
-	.seal = seal,
-	.open = open,
-};
+struct aead_batch *aead_batch_auto_create(void)
+{
+	struct aead_batch *batch = combine(aead_batch_avx512_create(), aead_batch_ipsec_mb_create(),
+		&auto_avx512, better_alone_avx512);
+
+	if (batch == NULL && errno == ENOTSUP)
+		batch = combine(aead_batch_avx2_create(), aead_batch_ipsec_mb_create(), &auto_avx2,
+			better_alone_avx2);
+	if (batch == NULL && errno == ENOTSUP)
+		batch = aead_batch_ipsec_mb_create();
+	if (batch == NULL && errno == ENOTSUP)
+		batch = aead_batch_sodium_create();
+	return batch;
+}

@@ -9,9 +9,7 @@
 #include "crypto/aead_batch.h"
 
 struct aead_batch_ops {
-	enum aead_backend backend;
-	/* As aead_batch_create(): NULL with errno set. */
-	struct aead_batch *(*create)(void);
+	const char *name;
 	void (*destroy)(struct aead_batch *batch);
 	void (*seal)(struct aead_batch *batch, const struct aead_op *ops, unsigned n);
 	uint64_t (*open)(struct aead_batch *batch, const struct aead_op *ops, unsigned n);
@@ -22,10 +20,16 @@ struct aead_batch {
 	const struct aead_batch_ops *ops;
 };
 
-extern const struct aead_batch_ops aead_batch_sodium;
-extern const struct aead_batch_ops aead_batch_ipsec_mb;
-extern const struct aead_batch_ops aead_batch_avx512;
-/* AVX-512 and IPsec-MB, by fill: what AUTO is where both work. */
-extern const struct aead_batch_ops aead_batch_auto;
+/* As aead_batch_create(): NULL with errno set. */
+struct aead_batch *aead_batch_auto_create(void);
+struct aead_batch *aead_batch_sodium_create(void);
+struct aead_batch *aead_batch_ipsec_mb_create(void);
+struct aead_batch *aead_batch_avx2_create(void);
+struct aead_batch *aead_batch_avx512_create(void);
+
+/* IPsec-MB and the automatic backend as they are on a CPU without AVX-512: for tests and
+ * benchmarks. */
+struct aead_batch *aead_batch_ipsec_mb_avx2(void);
+struct aead_batch *aead_batch_auto_avx2(void);
 
 #endif

@@ -9,7 +9,9 @@
 #include <assert.h>
 #include <errno.h>
 #include <intel-ipsec-mb.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/bytes.h"
 #include "crypto/aead.h"
@@ -17,6 +19,13 @@
 #include "crypto/wipe.h"
 
 #define NONCE_BYTES 12
+
+/*
+ * The library's AVX2 code loads the second half of a key as 32 bytes. What is behind a key that
+ * ends a page may not be readable: then the library gets a copy.
+ */
+#define BEYOND_BYTES 16
+#define PAGE_BYTES   4096
 
 static_assert(AEAD_BATCH_MAX <= IMB_MAX_BURST_SIZE, "one burst call must do");
 
@@ -26,43 +35,25 @@ struct context {
 	IMB_JOB *jobs[AEAD_BATCH_MAX];
 	uint8_t nonces[AEAD_BATCH_MAX][NONCE_BYTES];
 	uint8_t tags[AEAD_BATCH_MAX][AEAD_TAG_BYTES]; /* as computed, when opening */
+	bool copied; /* keys, in this call; they are zero between calls */
+	uint8_t keys[AEAD_BATCH_MAX][AEAD_KEY_BYTES + BEYOND_BYTES];
 };
 
-static struct aead_batch *create(void)
+static const uint8_t *key_to_read(struct context *ctx, unsigned i, const uint8_t *key)
 {
-	struct context *ctx = calloc(1, sizeof(*ctx));
-	IMB_ARCH arch;
-
-	if (ctx == NULL)
-		return NULL;
-	ctx->manager = alloc_mb_mgr(0);
-	if (ctx->manager == NULL) {
-		free(ctx);
-		errno = ENOMEM;
-		return NULL;
-	}
-	init_mb_mgr_auto(ctx->manager, &arch);
-	if (arch == IMB_ARCH_NONE || imb_get_errno(ctx->manager) != 0) {
-		free_mb_mgr(ctx->manager);
-		free(ctx);
-		errno = ENOTSUP;
-		return NULL;
-	}
-	ctx->batch.ops = &aead_batch_ipsec_mb;
-	return &ctx->batch;
+	if ((uintptr_t)(key + AEAD_KEY_BYTES - 1) % PAGE_BYTES < PAGE_BYTES - BEYOND_BYTES)
+		return key;
+	ctx->copied = true;
+	return memcpy(ctx->keys[i], key, AEAD_KEY_BYTES);
 }
 
-static void destroy(struct aead_batch *batch)
-{
-	struct context *ctx = (struct context *)batch;
-
-	free_mb_mgr(ctx->manager);
-	free(ctx);
-}
-
-static void fill_job(IMB_JOB *job, const struct aead_op *op, uint8_t *nonce, uint8_t *tag,
+static void fill_job(struct context *ctx, unsigned i, const struct aead_op *op, uint8_t *tag,
 	IMB_CIPHER_DIRECTION direction)
 {
+	IMB_JOB *job = ctx->jobs[i];
+	uint8_t *nonce = ctx->nonces[i];
+	const uint8_t *key = key_to_read(ctx, i, op->key);
+
 	store_le32(nonce, 0);
 	store_le64(nonce + 4, op->counter);
 	job->cipher_direction = direction;
@@ -70,8 +61,8 @@ static void fill_job(IMB_JOB *job, const struct aead_op *op, uint8_t *nonce, uin
 		direction == IMB_DIR_ENCRYPT ? IMB_ORDER_CIPHER_HASH : IMB_ORDER_HASH_CIPHER;
 	job->cipher_mode = IMB_CIPHER_CHACHA20_POLY1305;
 	job->hash_alg = IMB_AUTH_CHACHA20_POLY1305;
-	job->enc_keys = op->key;
-	job->dec_keys = op->key;
+	job->enc_keys = key;
+	job->dec_keys = key;
 	job->key_len_in_bytes = AEAD_KEY_BYTES;
 	job->iv = nonce;
 	job->iv_len_in_bytes = NONCE_BYTES;
@@ -94,6 +85,9 @@ static void submit(struct context *ctx, unsigned n)
 	/* Jobs of this AEAD are never held back to be combined with later ones. */
 	assert(done == n);
 	(void)done;
+	if (ctx->copied)
+		wipe(ctx->keys, sizeof(ctx->keys));
+	ctx->copied = false;
 }
 
 static void get_jobs(struct context *ctx, unsigned n)
@@ -110,8 +104,7 @@ static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n
 
 	get_jobs(ctx, n);
 	for (unsigned i = 0; i < n; i++)
-		fill_job(ctx->jobs[i], &ops[i], ctx->nonces[i], ops[i].data + ops[i].len,
-			IMB_DIR_ENCRYPT);
+		fill_job(ctx, i, &ops[i], ops[i].data + ops[i].len, IMB_DIR_ENCRYPT);
 	submit(ctx, n);
 }
 
@@ -122,7 +115,7 @@ static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsign
 
 	get_jobs(ctx, n);
 	for (unsigned i = 0; i < n; i++)
-		fill_job(ctx->jobs[i], &ops[i], ctx->nonces[i], ctx->tags[i], IMB_DIR_DECRYPT);
+		fill_job(ctx, i, &ops[i], ctx->tags[i], IMB_DIR_DECRYPT);
 	submit(ctx, n);
 	for (unsigned i = 0; i < n; i++) {
 		uint64_t same = equal_ct(ctx->tags[i], ops[i].data + ops[i].len, AEAD_TAG_BYTES);
@@ -132,10 +125,63 @@ static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsign
 	return authentic;
 }
 
-const struct aead_batch_ops aead_batch_ipsec_mb = {
-	.backend = AEAD_BACKEND_IPSEC_MB,
-	.create = create,
+static void destroy(struct aead_batch *batch)
+{
+	struct context *ctx = (struct context *)batch;
+
+	free_mb_mgr(ctx->manager);
+	free(ctx);
+}
+
+static const struct aead_batch_ops backend_ops = {
+	.name = "ipsec-mb",
 	.destroy = destroy,
 	.seal = seal,
 	.open = open,
 };
+
+static bool init_best(IMB_MGR *manager)
+{
+	IMB_ARCH arch;
+
+	init_mb_mgr_auto(manager, &arch);
+	return arch != IMB_ARCH_NONE && imb_get_errno(manager) == 0;
+}
+
+static bool init_avx2(IMB_MGR *manager)
+{
+	init_mb_mgr_avx2(manager);
+	return imb_get_errno(manager) == 0;
+}
+
+static struct aead_batch *create_with(bool (*init)(IMB_MGR *manager))
+{
+	struct context *ctx = calloc(1, sizeof(*ctx));
+
+	if (ctx == NULL)
+		return NULL;
+	ctx->manager = alloc_mb_mgr(0);
+	if (ctx->manager == NULL) {
+		free(ctx);
+		errno = ENOMEM;
+		return NULL;
+	}
+	if (!init(ctx->manager)) {
+		free_mb_mgr(ctx->manager);
+		free(ctx);
+		errno = ENOTSUP;
+		return NULL;
+	}
+	ctx->batch.ops = &backend_ops;
+	return &ctx->batch;
+}
+
+struct aead_batch *aead_batch_ipsec_mb_create(void)
+{
+	return create_with(init_best);
+}
+
+struct aead_batch *aead_batch_ipsec_mb_avx2(void)
+{
+	return create_with(init_avx2);
+}

@@ -5,20 +5,6 @@
 #include "crypto/aead.h"
 #include "crypto/aead_batch_backend.h"
 
-static struct aead_batch *create(void)
-{
-	struct aead_batch *batch = malloc(sizeof(*batch));
-
-	if (batch != NULL)
-		batch->ops = &aead_batch_sodium;
-	return batch;
-}
-
-static void destroy(struct aead_batch *batch)
-{
-	free(batch);
-}
-
 static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
 {
 	(void)batch;
@@ -44,10 +30,23 @@ static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsign
 	return authentic;
 }
 
-const struct aead_batch_ops aead_batch_sodium = {
-	.backend = AEAD_BACKEND_SODIUM,
-	.create = create,
+static void destroy(struct aead_batch *batch)
+{
+	free(batch);
+}
+
+static const struct aead_batch_ops backend_ops = {
+	.name = "sodium",
 	.destroy = destroy,
 	.seal = seal,
 	.open = open,
 };
+
+struct aead_batch *aead_batch_sodium_create(void)
+{
+	struct aead_batch *batch = malloc(sizeof(*batch));
+
+	if (batch != NULL)
+		batch->ops = &backend_ops;
+	return batch;
+}

@@ -10,9 +10,8 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#define CHACHA20_BLOCK_BYTES 64
-#define CHACHA20_WORDS	     16
-#define CHACHA20_LANES	     16 /* states in one set of vectors */
+#define CHACHA20_WORDS 16
+#define CHACHA20_LANES 16 /* states in one set of vectors */
 
 /* 16 keys of 32 bytes to eight vectors: word i of each key. */
 static inline __attribute__((always_inline)) void chacha20_load_keys(

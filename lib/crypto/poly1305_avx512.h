@@ -22,17 +22,9 @@
 #include <immintrin.h>
 #include <stdint.h>
 
-#define POLY1305_INLINE static inline __attribute__((always_inline))
+#include "crypto/poly1305.h"
 
-#define POLY1305_BLOCK_BYTES 16
-#define POLY1305_ROW_BYTES   64 /* what one load takes: four blocks */
-
-struct poly1305_message {
-	const uint8_t *text;
-	uint32_t len;
-	const uint8_t *key; /* one-time key: r, s */
-	uint8_t *tag;	    /* 16 bytes, written */
-};
+#define POLY1305_ROW_BYTES 64 /* what one load takes: four blocks */
 
 /* Eight numbers in limbs. */
 struct poly1305_fe {

@@ -344,6 +344,8 @@ static void test_batches(void **state)
 	(void)state;
 	batch(AEAD_BACKEND_SODIUM);
 	batch(AEAD_BACKEND_IPSEC_MB);
+	if (__builtin_cpu_supports("avx2"))
+		batch(AEAD_BACKEND_AVX2);
 	assert_int_equal(errors(), before);
 }
 
