@@ -12,7 +12,7 @@
 #include "base/bytes.h"
 #include "net/checksum.h"
 #include "net/headers.h"
-#include "tcp.h"
+#include "net/tcp.h"
 
 #define IPV4_DF 0x4000
 

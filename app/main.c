@@ -229,6 +229,8 @@ static int make_data_path(struct gateway *gateway, const struct options *options
 				  "more with -m or hugepages");
 	}
 	if (!err)
+		dp_set_clamp_mss(gateway->dp, options->clamp_mss);
+	if (!err)
 		err = start_ports(gateway);
 	if (!err)
 		err = make_workers(gateway, options);

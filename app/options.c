@@ -193,6 +193,13 @@ static int read_no_seccomp(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int read_clamp_mss(struct reader *reader, const char *value)
+{
+	(void)value;
+	reader->options->clamp_mss = true;
+	return 0;
+}
+
 static int read_mode(struct reader *reader, enum options_mode mode)
 {
 	reader->options->mode = mode;
@@ -238,6 +245,9 @@ static const struct option option_table[] = {
 		"ChaCha20-Poly1305 from auto (default), avx512, avx2, ipsec-mb or sodium",
 		read_aead},
 	{"--mtu", "BYTES", "MTU of all ports, for jumbo frames; 1500 unless given", read_mtu},
+	{"--clamp-mss", NULL,
+		"lower the MSS of TCP connections through a tunnel to what its MTU carries",
+		read_clamp_mss},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
 		read_poll},
 	{"--dumpable", NULL, "allow core dumps (without keys) and debuggers of the same user",

@@ -47,6 +47,7 @@ struct options {
 	uint16_t mtu;	 /* of all ports; 0: not given */
 	bool dumpable;	 /* core dumps and debuggers of the same user are allowed */
 	bool no_seccomp; /* system calls are not filtered */
+	bool clamp_mss;	 /* TCP connections are offered what fits the tunnel */
 	enum aead_backend aead;
 };
 

@@ -8,7 +8,7 @@
 #include "base/bytes.h"
 #include "net/checksum.h"
 #include "net/headers.h"
-#include "tcp.h"
+#include "net/tcp.h"
 
 #define VLAN_BYTES 4
 

@@ -384,6 +384,11 @@ void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on)
 		family == IP_V4 ? &dp->forward_ipv4 : &dp->forward_ipv6, on, memory_order_relaxed);
 }
 
+void dp_set_clamp_mss(struct dp *dp, bool on)
+{
+	dp->clamp_mss = on;
+}
+
 void dp_measure_stages(struct dp *dp, bool on)
 {
 	atomic_store_explicit(&dp->measure_stages, on, memory_order_relaxed);

@@ -111,6 +111,8 @@ struct dp {
 	_Atomic bool forward_ipv4, forward_ipv6;
 	/* [control w, workers r] Workers count what their stages cost: stages.h. */
 	_Atomic bool measure_stages;
+	/* Whether TCP's MSS is brought down to a tunnel's MTU. [const before workers start] */
+	bool clamp_mss;
 	/* [control w, workers r] Our own addresses. */
 	_Atomic(const struct dp_locals *) locals;
 
@@ -217,6 +219,8 @@ bool dp_nexthop_was_used(struct dp *dp, uint32_t id);
 void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on);
 /* Whether workers count what their stages cost, from their next bursts on. At first they do not. */
 void dp_measure_stages(struct dp *dp, bool on);
+/* Before workers start: bring down the MSS of TCP connections through a tunnel to its MTU. */
+void dp_set_clamp_mss(struct dp *dp, bool on);
 /* Our own addresses, all of them, in any order. 0 or -ENOMEM. */
 int dp_set_locals(struct dp *dp, const struct ip_addr *addrs, unsigned n);
 

@@ -19,6 +19,7 @@
 #include "datapath/roam.h"
 #include "net/ecn.h"
 #include "net/inner.h"
+#include "net/mss.h"
 #include "net/outer.h"
 #include "wg/index.h"
 #include "wg/messages.h"
@@ -46,6 +47,7 @@ static void take_in(struct dp_worker *worker, struct inbound *in);
 static void accept(struct dp_worker *worker, struct inbound *in);
 static void decap(struct dp_worker *worker, struct inbound *in);
 static void check_source(struct dp_worker *worker, struct inbound *in);
+static void clamp(const struct dp *dp, const struct inbound *in);
 static void deliver(struct dp_worker *worker, struct inbound *in);
 
 void dp_inbound(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
@@ -83,6 +85,8 @@ static void take_in(struct dp_worker *worker, struct inbound *in)
 	n = in->n;
 	check_source(worker, in);
 	dp_stage_end(worker, DP_STAGE_SOURCE, n);
+	if (unlikely(worker->dp->clamp_mss))
+		clamp(worker->dp, in);
 	deliver(worker, in);
 }
 
@@ -603,6 +607,18 @@ static void check_source(struct dp_worker *worker, struct inbound *in)
 	}
 	in->n = kept;
 	dp_drop_batch(worker, &stolen, DP_DROP_INNER_SOURCE);
+}
+
+/* ---- clamp: TCP connections are offered what fits the tunnel, on request ---- */
+
+static void clamp(const struct dp *dp, const struct inbound *in)
+{
+	for (unsigned i = 0; i < in->n; i++) {
+		struct rte_mbuf *m = in->mbufs[i];
+		uint8_t *ip = rte_pktmbuf_mtod(m, uint8_t *);
+		if (unlikely(mss_may_be_offered(ip, m->data_len)))
+			mss_clamp(ip, m->data_len, dp->interfaces[in->interface[i]].mtu);
+	}
 }
 
 /* ---- deliver: to a port, to another peer, or to the host ---- */

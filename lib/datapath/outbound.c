@@ -13,6 +13,7 @@
 #include "datapath/forward.h"
 #include "net/ecn.h"
 #include "net/inner.h"
+#include "net/mss.h"
 #include "net/outer.h"
 #include "wg/messages.h"
 
@@ -28,6 +29,7 @@ static void validate(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 	struct plain *plain);
 static void forward(struct dp_worker *worker, unsigned port, struct plain *plain,
 	struct dp_tunnel_burst *burst);
+static void clamp(const struct dp *dp, const struct dp_tunnel_burst *burst);
 static void route(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void find_sessions(struct dp_worker *worker, struct dp_tunnel_burst *burst);
 static void seal_and_send(struct dp_worker *worker, struct dp_tunnel_burst *burst);
@@ -55,6 +57,8 @@ void dp_outbound_route(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 	if (burst->n == 0)
 		return;
 	unsigned n = burst->n;
+	if (unlikely(worker->dp->clamp_mss))
+		clamp(worker->dp, burst);
 	route(worker, burst);
 	dp_stage_end(worker, DP_STAGE_ROUTE, n);
 	find_sessions(worker, burst);
@@ -239,6 +243,18 @@ void dp_outbound_peer(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigne
 			dp_drop(&worker->drops, &mbufs[i], 1, reason);
 	}
 	seal_and_send(worker, &burst);
+}
+
+/* ---- clamp: TCP connections are offered what fits the tunnel, on request ---- */
+
+static void clamp(const struct dp *dp, const struct dp_tunnel_burst *burst)
+{
+	for (unsigned i = 0; i < burst->n; i++) {
+		struct rte_mbuf *m = burst->mbufs[i];
+		uint8_t *ip = rte_pktmbuf_mtod(m, uint8_t *);
+		if (unlikely(mss_may_be_offered(ip, m->data_len)))
+			mss_clamp(ip, m->data_len, dp->interfaces[burst->interface[i]].mtu);
+	}
 }
 
 /* ---- route: cryptokey routing tells the peer ---- */

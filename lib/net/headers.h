@@ -51,6 +51,8 @@ enum ipv6_offset {
 	IPV6_DST = 24,
 };
 
+#define IPV6_FRAGMENT_OFFSET 0xfff8 /* in the fragment header's third and fourth byte */
+
 enum udp_offset {
 	UDP_SRC_PORT = 0,
 	UDP_DST_PORT = 2,

@@ -21,6 +21,7 @@ static void start(void)
 	MUST(rig_eal_start(NULL) == 0);
 	atexit(stop);
 	MUST(rig_setup(NULL) == 0);
+	dp_set_clamp_mss(rig.dp, true); /* the way with more to read */
 	pool = rte_mempool_lookup("pool");
 	MUST(pool && pool->size <= POOL_MBUFS_MAX);
 }

@@ -38,7 +38,7 @@ static void test_everything(void **state)
 		parse(&options, "dpdk-wg --lcores 0-2 -a 0000:17:00.0 -- --outer 0000:17:00.0 "
 				"--outer=1 --inner 0000:17:00.0 --config "
 				"/etc/wireguard/wg0.conf --interface wg1 --poll --aead sodium "
-				"--mtu 9000"),
+				"--mtu 9000 --clamp-mss"),
 		0);
 	assert_int_equal(options.mode, OPTIONS_RUN);
 	assert_int_equal(options.eal_argc, 5);
@@ -55,6 +55,7 @@ static void test_everything(void **state)
 	assert_true(options.poll);
 	assert_int_equal(options.aead, AEAD_BACKEND_SODIUM);
 	assert_int_equal(options.mtu, 9000);
+	assert_true(options.clamp_mss);
 }
 
 static void test_defaults(void **state)
@@ -68,6 +69,7 @@ static void test_defaults(void **state)
 	assert_false(options.poll);
 	assert_int_equal(options.aead, AEAD_BACKEND_AUTO);
 	assert_int_equal(options.mtu, 0);
+	assert_false(options.clamp_mss);
 }
 
 /* Without EAL, and wherever somebody may look for it. */
@@ -205,8 +207,8 @@ static void test_limits(void **state)
 static void test_help(void **state)
 {
 	static const char *const names[] = {"--outer DEV", "--inner DEV", "--config FILE",
-		"--interface NAME", "--aead NAME", "--mtu BYTES", "--poll", "--check", "--help",
-		"--version"};
+		"--interface NAME", "--aead NAME", "--mtu BYTES", "--clamp-mss", "--poll",
+		"--check", "--help", "--version"};
 	char *text;
 	size_t len;
 	FILE *to = open_memstream(&text, &len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The TCP header (RFC 9293 section 3.1), as far as cutting and joining segments needs it. */
-#ifndef APP_TCP_H
-#define APP_TCP_H
+/* The TCP header (RFC 9293 section 3.1). */
+#ifndef NET_TCP_H
+#define NET_TCP_H
 
 #include <stdint.h>
 
@@ -20,6 +20,7 @@ enum tcp_offset {
 
 enum tcp_flag {
 	TCP_FIN = 0x01,
+	TCP_SYN = 0x02,
 	TCP_PSH = 0x08,
 	TCP_ACK = 0x10,
 	TCP_ECE = 0x40,
