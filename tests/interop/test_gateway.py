@@ -25,6 +25,19 @@ def test_ping_and_tcp_both_ways(make_site, outside):
         assert tcp(client, server, address, reverse=True) > 1
 
 
+@pytest.mark.parametrize("aead, flag", [("sodium", None), ("ipsec-mb", None), ("avx2", "avx2"),
+                                        ("avx512", "avx512ifma"), ("auto", None)])
+def test_each_aead_backend(make_site, aead, flag):
+    with open("/proc/cpuinfo", encoding="ascii") as file:
+        if flag and flag not in file.read().split():
+            pytest.skip(f"this CPU has no {flag}")
+    site = make_site(options=["--aead", aead])
+    wan, lan = site.topology.wan, site.topology.lan
+    assert site.gateway.telemetry("/wg/info")["aead"].split()[0] == aead
+    assert tcp(wan, lan, "10.1.0.2") > 1
+    assert tcp(wan, lan, "fd01::2", reverse=True) > 1
+
+
 def test_preshared_key(make_site):
     site = make_site(psk=lab.run("wg", "genpsk").stdout.strip())
     assert site.ping_through()
