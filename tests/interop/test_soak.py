@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 Hours in short: load through the tunnel while peers come and go, the client makes a new handshake
-every few seconds and telemetry is polled. An established flow loses nothing, and nothing grows.
+every few seconds and telemetry is polled. An established flow loses nothing in the
+gateway, and nothing grows. wireguard-go's own socket overflows when it waits for a CPU: that is counted.
 Only with DPDK_WG_FULL=yes; DPDK_WG_SOAK_S seconds (30 minutes).
 """
 import os
@@ -9,6 +10,7 @@ import re
 import statistics
 import time
 
+import abuse
 import lab
 import pytest
 
@@ -16,6 +18,12 @@ SECONDS = int(os.environ.get("DPDK_WG_SOAK_S", "1800"))
 PINGS_A_SECOND = 50
 RENEW_S = 4  # a peer is configured anew and begins a handshake
 CHURN = 20   # peers that come and go in each round
+# A ring with room for what arrives while this machine's few cores do something else: with the driver's
+# default of 512 frames a gateway that waits 100 ms for its CPU finds that the kernel threw frames away.
+RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt=8192"
+OWN_LOSSES = {"session_expired", "session_gone", "replayed", "forged", "no_room", "no_mbuf", "tx_full",
+              "handshake_full", "control_full", "host_full", "worker_full", "stage_full", "stage_purged",
+              "host_write", "host_send", "peer_gone", "no_endpoint"}
 # What start-up and the first load take does not count as growth.
 WARM_UP = 0.2
 
@@ -40,15 +48,6 @@ class Second:
         self.peer.set_private_key("peer", self.site.public_key, "endpoint", "192.0.2.1:51820",
                                   "allowed-ips", "10.1.0.3/32")
         return self.site.topology.wan.ping("10.1.0.3", args=("-I", "10.9.0.3"))
-
-
-def resources(gateway):
-    """Resident memory in KiB, open descriptors, mbufs in use."""
-    pid = gateway.process.pid
-    with open(f"/proc/{pid}/status", encoding="ascii") as file:
-        rss = int(re.search(r"VmRSS:\s+(\d+)", file.read()).group(1))
-    used = gateway.telemetry("/wg/info")["packet_buffers_in_use"]
-    return {"rss": rss, "descriptors": len(os.listdir(f"/proc/{pid}/fd")), "mbufs": used}
 
 
 def churn(gateway, keys, round_number):
@@ -84,8 +83,10 @@ def assert_flat(samples, what, slack):
     assert last <= first + slack, f"{what}: {first} to {last}: {values}"
 
 
-def test_soak(site):
+def test_soak(make_site):
+    site = make_site(outer=(RING.format(0, "v_out"),), inner=(RING.format(1, "v_in"),))
     assert site.ping_through()
+    losses = abuse.Losses(site)
     second = Second(site)
     keys = [lab.keypair()[1] for _ in range(CHURN)]
     count = SECONDS * PINGS_A_SECOND
@@ -99,16 +100,22 @@ def test_soak(site):
         churn(site.gateway, keys, rounds)
         poll_telemetry(site)
         answered += second.renew()
-        samples.append(resources(site.gateway))
+        samples.append(abuse.resources(site.gateway))
         rounds += 1
         # A pace, not a wait for something: the load runs meanwhile.
         time.sleep(max(0.0, RENEW_S - (time.monotonic() - begun)))
-    assert pings.wait(SECONDS) == 0
+    pings.wait(SECONDS)
     with open(pings.log, encoding="utf-8") as file:
         text = file.read()
+    outside = losses.since()
     print(text, f"{rounds} rounds, {answered} renewals answered", samples[0], samples[-1],
-          site.gateway.drops())
-    assert f" {count} received" in text, (text, site.gateway.drops())
+          site.gateway.drops(), "lost elsewhere:", outside)
+    # What the gateway takes it sends on or counts as dropped; this is where it could have lost a packet.
+    assert not OWN_LOSSES & set(site.gateway.drops()), site.gateway.drops()
+    assert not any(outside.get(f"{side}_port") for side in ("outer", "inner")), outside
+    # So whatever is missing was lost around it: on a cable, or in the client's sockets.
+    lost = count - int(re.search(r"(\d+) received", text)[1])
+    assert lost <= sum(outside.values()), (text, outside, site.gateway.drops())
     assert answered == rounds
     assert_flat(samples, "rss", 2048)
     assert_flat(samples, "descriptors", 0)
