@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 Hours in short: load through the tunnel while peers come and go, the client makes a new handshake
-every few seconds and telemetry is polled. An established flow loses nothing in the
-gateway, and nothing grows. wireguard-go's own socket overflows when it waits for a CPU: that is counted.
+every few seconds and telemetry is polled. An established flow loses nothing in the gateway, and nothing
+grows. wireguard-go's own socket overflows when it waits for a CPU: that is counted.
 Only with DPDK_WG_FULL=yes; DPDK_WG_SOAK_S seconds (30 minutes).
 """
 import os
