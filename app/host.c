@@ -95,11 +95,12 @@ static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 {
 	struct gateway *gateway = arg;
 
-	(void)up;
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
-		if (gateway->interfaces[i]->tun.ifindex == ifindex)
-			dp_interface_set_mtu(gateway->dp, i,
-				(uint16_t)RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+		if (gateway->interfaces[i]->tun.ifindex != ifindex)
+			continue;
+		dp_interface_set_mtu(
+			gateway->dp, i, (uint16_t)RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+		interface_set_down(gateway->interfaces[i], !up);
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
 		if (gateway->taps[i].ifindex == ifindex)

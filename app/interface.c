@@ -77,11 +77,23 @@ static void close_socket(struct interface *interface)
 	interface->socket_open = false;
 }
 
+void interface_set_down(struct interface *interface, bool down)
+{
+	if (interface->down == down)
+		return;
+	interface->down = down;
+	/* Where that fails it says so, and `wg set listen-port` tries again. */
+	if (down)
+		close_socket(interface);
+	else
+		(void)open_socket(interface, interface->socket.port, interface->fwmark);
+}
+
 static int set_mark(struct interface *interface, uint32_t fwmark)
 {
 	if (fwmark == interface->fwmark)
 		return 0;
-	int err = udp_socket_set_mark(&interface->socket, fwmark);
+	int err = interface->socket_open ? udp_socket_set_mark(&interface->socket, fwmark) : 0;
 	if (err)
 		return err;
 	interface->fwmark = fwmark;
@@ -101,9 +113,13 @@ static int set_sockets(void *arg, const struct uapi_config *config)
 	if (fwmark == 0)
 		fwmark = ifconfig_fwmark(interface->gateway->ifconfig, interface->tun.ifindex);
 	/* Port 0 asks for any that is free: the one it has is as good as another. */
-	if (config->set_listen_port && config->listen_port != 0 &&
-		config->listen_port != interface->socket.port)
-		return open_socket(interface, config->listen_port, fwmark);
+	uint16_t port = config->set_listen_port && config->listen_port != 0
+				? config->listen_port
+				: interface->socket.port;
+	if (interface->down)
+		interface->socket.port = port;
+	else if (port != interface->socket.port || !interface->socket_open)
+		return open_socket(interface, port, fwmark);
 	return set_mark(interface, fwmark);
 }
 
@@ -111,7 +127,7 @@ static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)
 {
 	const struct interface *interface = arg;
 
-	*listen_port = interface->socket_open ? interface->socket.port : 0;
+	*listen_port = interface->socket.port;
 	*fwmark = interface->fwmark;
 }
 

@@ -21,8 +21,9 @@ struct interface {
 	char name[HOSTIF_NAME_BYTES];
 	struct wg_device *device;
 	struct hostif tun;
-	struct udp_socket socket;
+	struct udp_socket socket; /* its port is that of the next one while none is open */
 	bool socket_open;
+	bool down; /* the operator set its link down: nothing is received or sent */
 	uint32_t fwmark;
 	bool gone;	    /* somebody removed its TUN from the host */
 	bool follow_routes; /* the host's routes follow the allowed IPs */
@@ -45,6 +46,12 @@ void interface_shutdown(struct interface *interface);
 /* Those that were removed from the host since the last call end. False: none is left. */
 bool interface_end_gone(struct gateway *gateway);
 void interface_free(struct interface *interface);
+
+/*
+ * The host's link of it went down or up. Down, its port is closed, as a WireGuard interface of the
+ * kernel's; its sessions and staged packets are kept for as long as they live.
+ */
+void interface_set_down(struct interface *interface, bool down);
 
 /* The peer whose allowed IPs cover the destination of a whole IP packet, or NULL. */
 struct wg_peer *interface_route(const struct interface *interface, const uint8_t *ip);

@@ -230,6 +230,48 @@ def test_outer_fragments(make_site, outside):
     assert not risen(before, slow(site.gateway))
 
 
+def test_fragments_that_never_end(make_site):
+    """
+    A flood of fragments whose other parts never come: the kernel holds as much as its bound says and
+    forgets it in its time, the program holds nothing, and what is whole passes all the while.
+    """
+    site = make_site(**WHOLE_FRAGMENTS)
+    gw, wan = site.topology.gw, site.topology.wan
+    gw.sysctl("net.ipv4.ipfrag_time", 2)
+    gw.sysctl("net.ipv4.ipfrag_low_thresh", 100_000)
+    gw.sysctl("net.ipv4.ipfrag_high_thresh", 200_000)
+    connected(site)
+
+    def held():
+        shown = gw.run("cat", "/proc/net/sockstat").stdout
+        return int(re.search(r"FRAG: inuse \d+ memory (\d+)", shown).group(1))
+
+    def in_use():
+        return site.gateway.telemetry("/wg/info")["packet_buffers_in_use"]
+    buffers = in_use()
+    failed = snmp(gw, "IpReasmFails")
+    stream = Stream(wan, "10.1.0.2")
+    wan.run("python3", "-c", """
+import socket, struct, sys
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for i in range(4000):
+    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, i, 0x2000, 64, 17, 0,
+                         socket.inet_aton("192.0.2.2"), socket.inet_aton("192.0.2.1"))
+    raw.sendto(header + struct.pack("!HHHH", 51820, 51820, 3000, 0) + bytes(1200),
+               ("192.0.2.1", 0))
+""")
+    assert held() <= 300_000
+    lab.wait_for("fragments to be forgotten", lambda: held() == 0)
+    assert snmp(gw, "IpReasmFails") > failed
+    assert stream.lost() == 0
+    lab.wait_for("all packet buffers", lambda: in_use() <= buffers + 64)  # some are on their way
+    # And whole ones are put together as before.
+    for link, namespace in ((site.gateway.name, gw), (site.client.name, wan)):
+        namespace.ip("link", "set", link, "mtu", "1500")
+    lab.wait_for("fragments to pass", lambda: wan.ping(
+        "10.1.0.2", count=1, deadline=1, args=("-M", "do", "-s", "1472")))
+
+
 # --- Nobody to send to ---
 
 
@@ -361,6 +403,44 @@ def test_link_of_a_port_down_and_up(site):
         before = slow(site.gateway)
         assert site.ping_through()
         assert not risen(before, slow(site.gateway))
+
+
+def test_interface_down_and_up(site):
+    """
+    The tunnel's own link goes down: its port is closed as the kernel's would be, nothing passes and
+    nothing is sent; up again on the same port, with the sessions that it had.
+    """
+    gw, wan, lan = site.topology.gw, site.topology.wan, site.topology.lan
+    name = site.gateway.name
+    connected(site)
+    handshake = site.gateway.show("latest-handshakes")
+    routes = [(family, route["dst"]) for family in ("-4", "-6")
+              for route in gw.ip_json(family, "route", "show", "dev", name)]
+
+    def listens():
+        return gw.run("ss", "-Hlun", "sport = :51820").stdout
+    assert listens()
+    gw.ip("link", "set", name, "down")
+    lab.wait_for("the closed port", lambda: not listens())
+    seen = snmp(lan, "IcmpInEchos")
+    sealed = site.gateway.show("transfer")
+    assert not wan.ping("10.1.0.2", count=3, deadline=1)
+    assert not lan.ping("10.9.0.2", count=3, deadline=1)
+    assert snmp(lan, "IcmpInEchos") == seen, "packets of a closed tunnel reached lan"
+    assert site.gateway.show("transfer") == sealed
+    # What is set meanwhile counts from the next time on.
+    assert site.gateway.show("listen-port") == "51820"
+    gw.ip("link", "set", name, "up")
+    lab.wait_for("the open port", listens)
+    for address in site.TUNNEL_GW:
+        gw.ip("addr", "replace", address, "dev", name, *(["nodad"] if ":" in address else []))
+    for family, prefix in routes:
+        gw.ip(family, "route", "replace", prefix, "dev", name)
+    connected(site)
+    assert site.gateway.show("latest-handshakes") == handshake
+    before = slow(site.gateway)
+    assert site.ping_through()
+    assert not risen(before, slow(site.gateway))
 
 
 def test_addresses_change(site):
