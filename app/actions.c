@@ -6,6 +6,7 @@
 #include "datapath/lpm.h"
 #include "endpoint.h"
 #include "gateway.h"
+#include "handshakers.h"
 #include "interface.h"
 #include "log.h"
 #include "neighbours.h"
@@ -152,6 +153,15 @@ static void set_prefix(
 	interface_prefix_changed(interface, prefix);
 }
 
+/* By a handshake lcore; when they are all behind, here. */
+static void compute(struct interface *interface, struct wg_work *work)
+{
+	if (handshakers_submit(interface->gateway->handshakers, work, interface))
+		return;
+	wg_work_compute(work);
+	(void)wg_device_finish(interface->device, work, gateway_now());
+}
+
 static void act(struct interface *interface, const struct wg_action *action)
 {
 	struct dp *dp = interface->gateway->dp;
@@ -194,6 +204,9 @@ static void act(struct interface *interface, const struct wg_action *action)
 		break;
 	case WG_ACT_PREFIX_CLEAR:
 		set_prefix(interface, &action->prefix, NULL);
+		break;
+	case WG_ACT_COMPUTE:
+		compute(interface, action->work);
 		break;
 	case WG_ACT_NONE:
 		break;

@@ -20,6 +20,7 @@
 #include "datapath/reclaim.h"
 #include "endpoint.h"
 #include "gateway.h"
+#include "handshakers.h"
 #include "host.h"
 #include "icmp_reply.h"
 #include "interface.h"
@@ -30,17 +31,21 @@
 
 /* Work of one turn: keeps a turn around a millisecond even with handshakes of 0.15 ms each. */
 #define HANDSHAKES_A_TURN 8
-#define PACKETS_A_TURN	  256
-#define HINTS_A_TURN	  256
-#define ROAMS_A_TURN	  64
-#define RECLAIMS_A_TURN	  1024
+/* With handshake lcores a message costs microseconds, and so does work that is taken up again. */
+#define PASSED_A_TURN	   64
+#define WORKS_A_TURN	   64
+#define HANDSHAKES_PENDING (LIMIT_HANDSHAKE_WORKS / 2) /* leaves room for what they lead to */
+#define PACKETS_A_TURN	   256
+#define HINTS_A_TURN	   256
+#define ROAMS_A_TURN	   64
+#define RECLAIMS_A_TURN	   1024
 
 /*
  * Under load (whitepaper section 5.3): so many handshake messages wait that the next turns are
  * taken. It lasts a second longer than that, as in Linux: a flood comes in waves, and a sender that
  * just got a cookie should still find it asked for.
  */
-#define UNDER_LOAD_MESSAGES (4 * HANDSHAKES_A_TURN)
+#define UNDER_LOAD_MESSAGES (4 * HANDSHAKES_A_TURN) /* for each handshake lcore, if any */
 #define UNDER_LOAD_NS	    NS_PER_SEC
 
 /* Rings are looked at after so long at the latest; nobody wakes control for them. */
@@ -169,16 +174,52 @@ static void take_handshake(
 	actions_drain(interface);
 }
 
+/* How many messages to take this turn, while there is room for the work that they make. */
+static unsigned handshakes_wanted(const struct gateway *gateway)
+{
+	unsigned pending;
+
+	if (!gateway->handshakers)
+		return HANDSHAKES_A_TURN;
+	pending = handshakers_pending(gateway->handshakers);
+	return pending < HANDSHAKES_PENDING ? RTE_MIN(HANDSHAKES_PENDING - pending, PASSED_A_TURN)
+					    : 0;
+}
+
+static bool is_under_load(const struct gateway *gateway, unsigned messages)
+{
+	if (!gateway->handshakers)
+		return messages > UNDER_LOAD_MESSAGES;
+	return messages + handshakers_pending(gateway->handshakers) >
+	       UNDER_LOAD_MESSAGES * handshakers_count(gateway->handshakers);
+}
+
 static unsigned take_handshakes(struct gateway *gateway, struct wg_time now)
 {
 	struct rte_ring *ring = gateway->dp->handshake_ring;
+	unsigned n = 0, wanted = handshakes_wanted(gateway);
 	struct rte_mbuf *frame;
+
+	if (is_under_load(gateway, rte_ring_count(ring)))
+		gateway->under_load_until_ns = now.mono_ns + UNDER_LOAD_NS;
+	while (n < wanted && rte_ring_sc_dequeue(ring, (void **)&frame) == 0) {
+		take_handshake(gateway, frame, now.mono_ns < gateway->under_load_until_ns, now);
+		n++;
+	}
+	return n;
+}
+
+/* What the handshake lcores have done. */
+static unsigned take_works(struct gateway *gateway, struct wg_time now)
+{
+	struct wg_work *work;
+	void *interface;
 	unsigned n = 0;
 
-	if (rte_ring_count(ring) > UNDER_LOAD_MESSAGES)
-		gateway->under_load_until_ns = now.mono_ns + UNDER_LOAD_NS;
-	while (n < HANDSHAKES_A_TURN && rte_ring_sc_dequeue(ring, (void **)&frame) == 0) {
-		take_handshake(gateway, frame, now.mono_ns < gateway->under_load_until_ns, now);
+	while (gateway->handshakers && n < WORKS_A_TURN &&
+		handshakers_take(gateway->handshakers, &work, &interface)) {
+		(void)wg_device_finish(((struct interface *)interface)->device, work, now);
+		actions_drain(interface);
 		n++;
 	}
 	return n;
@@ -322,7 +363,7 @@ static void wait_for_work(struct gateway *gateway, struct pollfd *fds, nfds_t n,
 	(void)ppoll(fds, n, &ts, NULL);
 }
 
-enum { FD_SIGNAL, FD_CALL, FD_MIRROR, FD_UAPI, FD_COUNT };
+enum { FD_SIGNAL, FD_CALL, FD_MIRROR, FD_UAPI, FD_HANDSHAKERS, FD_COUNT };
 
 void control_run(struct gateway *gateway)
 {
@@ -331,6 +372,10 @@ void control_run(struct gateway *gateway)
 		[FD_CALL] = {.fd = state.call_fd, .events = POLLIN},
 		[FD_MIRROR] = {.fd = mirror_fd(gateway->mirror), .events = POLLIN},
 		[FD_UAPI] = {.fd = uapi_server_fd(gateway->uapi), .events = POLLIN},
+		[FD_HANDSHAKERS] = {.fd = gateway->handshakers
+						  ? handshakers_fd(gateway->handshakers)
+						  : -1,
+			.events = POLLIN},
 	};
 	uint64_t sleep_ns = 0;
 
@@ -339,6 +384,9 @@ void control_run(struct gateway *gateway)
 		struct wg_time now = gateway_now();
 		unsigned work = take_handshakes(gateway, now);
 
+		if (fds[FD_HANDSHAKERS].revents)
+			handshakers_hear(gateway->handshakers);
+		work += take_works(gateway, now);
 		work += take_roams(gateway);
 		work += take_packets(gateway, now);
 		work += take_hints(gateway, now);

@@ -21,6 +21,7 @@
 #include "wg/device.h"
 
 struct interface;
+struct handshakers;
 struct host_exchange;
 struct ifconfig;
 struct mirror;
@@ -36,7 +37,8 @@ struct gateway {
 	uint64_t links_due_ns; /* when to look at the ports' links again */
 	struct lcore lcores[LIMIT_WORKERS];
 	unsigned workers;
-	_Atomic bool quit; /* [control w, workers r] */
+	struct handshakers *handshakers; /* NULL: control does handshakes itself */
+	_Atomic bool quit;		 /* [control w, workers r] */
 
 	struct wg_env env;
 	struct wg_index_table *indices;

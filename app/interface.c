@@ -412,6 +412,7 @@ static struct interface *add_interface(struct gateway *gateway, const char *name
 		free(interface);
 		return NULL;
 	}
+	wg_device_split_handshakes(interface->device, gateway->handshakers != NULL);
 	interface->gateway = gateway;
 	interface->id = gateway->interface_count;
 	interface->tun.fd = -1;

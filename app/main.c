@@ -21,6 +21,7 @@
 #include "datapath/reclaim.h"
 #include "eal_files.h"
 #include "gateway.h"
+#include "handshakers.h"
 #include "host.h"
 #include "icmp_reply.h"
 #include "interface.h"
@@ -169,6 +170,15 @@ static int start_ports(struct gateway *gateway)
 	return 0;
 }
 
+static bool is_handshake_lcore(const struct options *options, unsigned lcore_id)
+{
+	for (unsigned i = 0; i < options->handshake_lcore_count; i++) {
+		if (options->handshake_lcores[i] == lcore_id)
+			return true;
+	}
+	return false;
+}
+
 static int make_workers(struct gateway *gateway, const struct options *options)
 {
 	unsigned id = 0, lcore_id;
@@ -176,6 +186,9 @@ static int make_workers(struct gateway *gateway, const struct options *options)
 	RTE_LCORE_FOREACH_WORKER(lcore_id)
 	{
 		struct lcore *lcore = &gateway->lcores[id];
+
+		if (is_handshake_lcore(options, lcore_id))
+			continue;
 
 		*lcore = (struct lcore){
 			.lcore_id = lcore_id,
@@ -197,10 +210,36 @@ static int make_workers(struct gateway *gateway, const struct options *options)
 	return 0;
 }
 
-static int count_workers(struct gateway *gateway)
+static int check_handshake_lcores(const struct options *options)
 {
-	unsigned workers = rte_lcore_count() - 1;
+	for (unsigned i = 0; i < options->handshake_lcore_count; i++) {
+		unsigned id = options->handshake_lcores[i];
 
+		if (id >= RTE_MAX_LCORE || !rte_lcore_is_enabled(id)) {
+			log_error("--handshake-lcores: EAL has no lcore %u: name those of its "
+				  "--lcores",
+				id);
+			return -EINVAL;
+		}
+		if (id == rte_get_main_lcore()) {
+			log_error("--handshake-lcores: lcore %u is the main one, which is "
+				  "control's",
+				id);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int count_workers(struct gateway *gateway, const struct options *options)
+{
+	unsigned workers = rte_lcore_count() - 1 - options->handshake_lcore_count;
+
+	if (workers == 0 && options->handshake_lcore_count > 0) {
+		log_error("--handshake-lcores: no lcore is left for a worker: name fewer, or give "
+			  "EAL more");
+		return -EINVAL;
+	}
 	if (workers == 0) {
 		log_error("no lcore is left for a worker: give EAL two or more, as in --lcores "
 			  "'0@0,1@1'; the first is control's");
@@ -216,8 +255,10 @@ static int count_workers(struct gateway *gateway)
 
 static int make_data_path(struct gateway *gateway, const struct options *options)
 {
-	int err = count_workers(gateway);
+	int err = check_handshake_lcores(options);
 
+	if (!err)
+		err = count_workers(gateway, options);
 	if (!err)
 		err = find_ports(gateway, options);
 	if (!err)
@@ -262,10 +303,34 @@ static int launch_workers(struct gateway *gateway)
 	return 0;
 }
 
-static void end_workers(struct gateway *gateway)
+static int start_handshakers(struct gateway *gateway, const struct options *options)
 {
+	int err;
+
+	if (options->handshake_lcore_count == 0)
+		return 0;
+	err = handshakers_create(options->handshake_lcore_count, &gateway->handshakers);
+	for (unsigned i = 0; !err && i < options->handshake_lcore_count; i++)
+		err = rte_eal_remote_launch(
+			handshakers_run, gateway->handshakers, options->handshake_lcores[i]);
+	if (err)
+		log_error("the handshake lcores did not start: %s", strerror(-err));
+	return err;
+}
+
+static void end_lcores(struct gateway *gateway)
+{
+	struct wg_work *work;
+	void *interface;
+
 	atomic_store(&gateway->quit, true);
+	if (gateway->handshakers)
+		handshakers_end(gateway->handshakers);
 	rte_eal_mp_wait_lcore();
+	while (gateway->handshakers &&
+		handshakers_take_undone(gateway->handshakers, &work, &interface))
+		wg_work_free(((struct interface *)interface)->device, work);
+	handshakers_destroy(gateway->handshakers);
 }
 
 /* --- The program --- */
@@ -302,6 +367,8 @@ static int set_up(struct gateway *gateway, const struct options *options)
 	if (!err)
 		err = launch_workers(gateway);
 	if (!err)
+		err = start_handshakers(gateway, options);
+	if (!err)
 		err = make_interfaces(gateway, options);
 	return err;
 }
@@ -320,7 +387,7 @@ static void take_down(struct gateway *gateway)
 		uapi_server_destroy(gateway->uapi);
 	for (unsigned i = 0; i < gateway->interface_count; i++)
 		interface_shutdown(gateway->interfaces[i]);
-	end_workers(gateway);
+	end_lcores(gateway);
 	host_destroy(gateway);
 	if (gateway->dp)
 		dp_reclaim_drain(gateway->dp->reclaim);

@@ -160,6 +160,59 @@ static int read_aead(struct reader *reader, const char *value)
 	return fail(reader, "%s %s: must be one of %s", reader->name, value, names);
 }
 
+static int add_handshake_lcore(struct reader *reader, unsigned lcore)
+{
+	struct options *options = reader->options;
+	unsigned *list = options->handshake_lcores, at = options->handshake_lcore_count;
+
+	for (; at > 0 && list[at - 1] >= lcore; at--) {
+		if (list[at - 1] == lcore)
+			return fail(reader, "%s: lcore %u is given twice", reader->name, lcore);
+	}
+	if (options->handshake_lcore_count == LIMIT_HANDSHAKE_LCORES)
+		return fail(reader, "%s: at most %d lcores", reader->name, LIMIT_HANDSHAKE_LCORES);
+	memmove(list + at + 1, list + at, (options->handshake_lcore_count - at) * sizeof(list[0]));
+	list[at] = lcore;
+	options->handshake_lcore_count++;
+	return 0;
+}
+
+/* A number of up to four digits at *text, which moves behind it; -1: there is none. */
+static int read_number(const char **text)
+{
+	size_t digits = strspn(*text, "0123456789");
+	int number = 0;
+
+	if (digits == 0 || digits > 4)
+		return -1;
+	for (; digits > 0; digits--)
+		number = number * 10 + (*(*text)++ - '0');
+	return number;
+}
+
+/* As EAL's: 2,4-6. That they exist is checked when EAL is up. */
+static int read_handshake_lcores(struct reader *reader, const char *value)
+{
+	const char *at = value;
+
+	for (;;) {
+		int first = read_number(&at), last = first, rc = 0;
+
+		if (*at == '-') {
+			at++;
+			last = read_number(&at);
+		}
+		if (first < 0 || last < first || (*at != '\0' && *at != ','))
+			return fail(reader, "%s %s: must be a list of lcores, as 2,4-6",
+				reader->name, value);
+		for (int lcore = first; lcore <= last && rc == 0; lcore++)
+			rc = add_handshake_lcore(reader, (unsigned)lcore);
+		if (rc != 0 || *at == '\0')
+			return rc;
+		at++;
+	}
+}
+
 static int read_poll(struct reader *reader, const char *value)
 {
 	(void)value;
@@ -248,6 +301,10 @@ static const struct option option_table[] = {
 	{"--clamp-mss", NULL,
 		"lower the MSS of TCP connections through a tunnel to what its MTU carries",
 		read_clamp_mss},
+	{"--handshake-lcores", "LIST",
+		"EAL's lcores (as 2,4-6) that do the handshakes' cryptography and carry no "
+		"traffic; without it control does it",
+		read_handshake_lcores},
 	{"--poll", NULL, "workers never sleep: lowest latency, all of their cores' time",
 		read_poll},
 	{"--dumpable", NULL, "allow core dumps (without keys) and debuggers of the same user",

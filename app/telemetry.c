@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "control.h"
 #include "gateway.h"
+#include "handshakers.h"
 #include "host.h"
 #include "host_exchange.h"
 #include "interface.h"
@@ -106,6 +107,8 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 	rte_tel_data_add_dict_string(
 		data, "aead", aead_batch_name(gateway->lcores[0].worker->aead));
 	rte_tel_data_add_dict_u64(data, "workers", gateway->workers);
+	rte_tel_data_add_dict_u64(data, "handshake_lcores",
+		gateway->handshakers ? handshakers_count(gateway->handshakers) : 0);
 	rte_tel_data_add_dict_u64(data, "peers", peers);
 	rte_tel_data_add_dict_u64(
 		data, "sessions_and_handshakes", wg_index_count(gateway->indices));

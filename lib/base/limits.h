@@ -15,6 +15,12 @@
 /* Worker lcores: bounds per-worker arrays. */
 #define LIMIT_WORKERS 64
 
+/* Handshake lcores: bounds a list of them; control keeps some ten busy. */
+#define LIMIT_HANDSHAKE_LCORES 64
+
+/* Pieces of handshakes' cryptography under way on them: 50 ms of work for one. */
+#define LIMIT_HANDSHAKE_WORKS 1024
+
 /* Peers in the whole program: 2^20 for one interface, the requirement. */
 #define LIMIT_PEERS (1u << 20)
 

@@ -22,6 +22,7 @@ struct record {
 		struct wg_session *session;
 		struct ip_prefix prefix;
 		struct datagram *datagram;
+		struct wg_work *work;
 	};
 };
 
@@ -78,6 +79,11 @@ void actions_push_prefix(struct actions *actions, enum wg_action_kind kind, stru
 	append(actions, kind, peer)->prefix = *prefix;
 }
 
+void actions_push_work(struct actions *actions, struct wg_work *work)
+{
+	append(actions, WG_ACT_COMPUTE, NULL)->work = work;
+}
+
 void actions_push_send(struct actions *actions, struct wg_peer *peer, const struct wg_path *path,
 	const void *data, size_t len)
 {
@@ -113,6 +119,9 @@ bool actions_pop(struct actions *actions, struct wg_action *out)
 	case WG_ACT_PREFIX_SET:
 	case WG_ACT_PREFIX_CLEAR:
 		out->prefix = record->prefix;
+		break;
+	case WG_ACT_COMPUTE:
+		out->work = record->work;
 		break;
 	default:
 		out->session = record->session;

@@ -33,6 +33,7 @@ void actions_push_session(struct actions *actions, enum wg_action_kind kind, str
 	struct wg_session *session);
 void actions_push_prefix(struct actions *actions, enum wg_action_kind kind, struct wg_peer *peer,
 	const struct ip_prefix *prefix);
+void actions_push_work(struct actions *actions, struct wg_work *work);
 /* Without memory the datagram is lost, as datagrams can be. */
 void actions_push_send(struct actions *actions, struct wg_peer *peer, const struct wg_path *path,
 	const void *data, size_t len);

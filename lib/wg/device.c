@@ -12,6 +12,7 @@
 #include "crypto/wipe.h"
 #include "crypto/x25519.h"
 #include "wg/peer.h"
+#include "wg/work.h"
 
 #define DEVICE_FIRST_BUCKETS 16u
 
@@ -113,6 +114,7 @@ void wg_device_set_private_key(
 	if (same_identity(&device->identity, key))
 		return;
 	noise_identity_set(&device->identity, key);
+	device->identity_serial++;
 	wipe(&device->checker, sizeof(device->checker));
 	if (device->identity.set) {
 		cookie_checker_init(&device->checker, device->identity.public_key);
@@ -280,8 +282,33 @@ enum wg_verdict wg_device_receive(struct wg_device *device, const void *msg, siz
 
 	device_note_time(device, now);
 	verdict = receive(device, msg, len, path, under_load, now);
-	device->verdicts[verdict]++;
+	if (verdict != WG_PENDING)
+		device->verdicts[verdict]++;
 	return verdict;
+}
+
+void wg_device_split_handshakes(struct wg_device *device, bool split)
+{
+	device->split = split;
+}
+
+enum wg_verdict wg_device_finish(struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	enum wg_verdict verdict;
+
+	device_note_time(device, now);
+	verdict = handshake_finish(device, work, now);
+	if (verdict != WG_PENDING)
+		device->verdicts[verdict]++;
+	wg_work_free(device, work);
+	return verdict;
+}
+
+void wg_work_free(struct wg_device *device, struct wg_work *work)
+{
+	wipe(work, sizeof(*work));
+	device->env->free(device->env->arg, work);
+	device->unfreed--;
 }
 
 static enum wg_verdict receive(struct wg_device *device, const void *msg, size_t len,

@@ -26,6 +26,7 @@
 
 struct wg_device;
 struct wg_peer;
+struct wg_work;
 
 struct wg_time {
 	uint64_t mono_ns;
@@ -78,6 +79,8 @@ enum wg_action_kind {
 	WG_ACT_PREFIX_SET,
 	/* prefix is routed to no peer. */
 	WG_ACT_PREFIX_CLEAR,
+	/* Have work done: wg_work_compute(), then wg_device_finish(). Split handshakes only. */
+	WG_ACT_COMPUTE,
 };
 
 struct wg_action {
@@ -91,6 +94,7 @@ struct wg_action {
 		} send;
 		struct wg_session *session;
 		struct ip_prefix prefix;
+		struct wg_work *work;
 	};
 };
 
@@ -152,10 +156,28 @@ void wg_peer_clear_allowed_ips(struct wg_peer *peer);
 
 /*
  * A datagram of type 1, 2 or 3 arrived (whole UDP payload) along path. under_load: the handshake
- * queue is long; then mac2 is demanded and sources are limited.
+ * queue is long; then mac2 is demanded and sources are limited. WG_PENDING: split handshakes, and
+ * wg_device_finish() will tell.
  */
 enum wg_verdict wg_device_receive(struct wg_device *device, const void *msg, size_t len,
 	const struct wg_path *path, bool under_load, struct wg_time now);
+
+/*
+ * Split handshakes: their Diffie-Hellmans are handed out as WG_ACT_COMPUTE, to be done by other
+ * threads while control goes on. At first they are not split: control does all at once.
+ */
+void wg_device_split_handshakes(struct wg_device *device, bool split);
+/* Works it out. Thread: any, one at a time; touches nothing else. */
+void wg_work_compute(struct wg_work *work);
+/*
+ * Takes up again, and frees, work that was computed. In any order and however late: what does not
+ * fit what has happened since (peer removed, key changed, a newer handshake) has no effect. The
+ * verdict on the message received, WG_PENDING if there is more work or it was no such message.
+ */
+enum wg_verdict wg_device_finish(
+	struct wg_device *device, struct wg_work *work, struct wg_time now);
+/* Gives up work that was handed out. */
+void wg_work_free(struct wg_device *device, struct wg_work *work);
 
 /*
  * A packet for a peer without a usable session: staged, and a handshake begun unless one is under

@@ -10,12 +10,16 @@
 #include "crypto/wipe.h"
 #include "wg/peer.h"
 #include "wg/tai64n.h"
+#include "wg/work.h"
 
-static bool derive_static(struct wg_peer *peer);
 static void next_timestamp(struct wg_peer *peer, uint64_t wall_ns);
 static uint64_t draw_jitter(const struct wg_device *device);
 static void send_message(struct wg_peer *peer, void *msg, size_t len, uint64_t now_ns);
-static enum wg_verdict respond(struct wg_peer *peer, struct wg_time now);
+static void begin_work(
+	struct wg_work *work, enum work_kind kind, const struct wg_device *device, uint64_t now_ns);
+static void take_snapshot(struct wg_work *work, enum work_kind kind, const struct wg_peer *peer);
+static enum wg_verdict submit(struct wg_device *device, struct wg_work *work, struct wg_time now);
+static enum wg_verdict respond(struct wg_peer *peer, struct wg_work *work, struct wg_time now);
 static struct wg_session *derive_session(
 	struct wg_peer *peer, struct wg_session *session, bool initiator, uint64_t now_ns);
 static void begin_initiated(struct wg_peer *peer, struct wg_session *session, struct wg_time now);
@@ -40,9 +44,8 @@ void handshake_begin(struct wg_peer *peer, struct wg_time now)
 void handshake_retry(struct wg_peer *peer, struct wg_time now)
 {
 	struct wg_device *device = peer->device;
-	struct wg_msg_initiation msg;
-	uint8_t ephemeral[WG_KEY_BYTES];
-	uint32_t old_index = peer->noise.handshake.local_index, index;
+	bool hopeless = peer->static_derived && !peer->noise.reachable;
+	struct wg_work work;
 
 	peer->timers.retry_ns = 0;
 	if (sent_lately(peer, now.mono_ns)) {
@@ -51,27 +54,20 @@ void handshake_retry(struct wg_peer *peer, struct wg_time now)
 		peer_reschedule(peer);
 		return;
 	}
-	if (peer->path.remote.addr.family == IP_NONE || !derive_static(peer)) {
+	if (peer->path.remote.addr.family == IP_NONE || !device->identity.set || hopeless) {
 		peer_reschedule(peer);
 		return;
 	}
 
 	peer->last_handshake_sent_ns = now.mono_ns;
 	timers_initiation_sent(&peer->timers, now.mono_ns, draw_jitter(device));
-	index = wg_index_take(device->indices, peer);
-	if (index != WG_INDEX_NONE) {
-		next_timestamp(peer, now.wall_ns);
-		device->env->random(device->env->arg, ephemeral, sizeof(ephemeral));
-		if (noise_create_initiation(&peer->noise, &device->identity, index, ephemeral,
-			    peer->sent_timestamp, &msg)) {
-			if (old_index != WG_INDEX_NONE)
-				wg_index_release(device->indices, old_index);
-			send_message(peer, &msg, sizeof(msg), now.mono_ns);
-		} else {
-			wg_index_release(device->indices, index);
-		}
-		wipe(ephemeral, sizeof(ephemeral));
-	}
+	next_timestamp(peer, now.wall_ns);
+	peer->initiation_serial++;
+	begin_work(&work, WORK_INITIATE, device, now.mono_ns);
+	take_snapshot(&work, WORK_INITIATE, peer);
+	memcpy(work.timestamp, peer->sent_timestamp, sizeof(work.timestamp));
+	(void)submit(device, &work, now);
+	wipe(&work, sizeof(work));
 	peer_reschedule(peer);
 }
 
@@ -80,73 +76,21 @@ void handshake_forget(struct wg_peer *peer)
 	if (peer->noise.handshake.local_index != WG_INDEX_NONE)
 		wg_index_release(peer->device->indices, peer->noise.handshake.local_index);
 	noise_handshake_wipe(&peer->noise.handshake);
+	peer->handshake_serial++;
 }
 
 enum wg_verdict handshake_receive_initiation(struct wg_device *device,
 	const struct wg_msg_initiation *msg, const struct wg_path *path, struct wg_time now)
 {
-	struct noise_opened_initiation opened;
-	enum wg_verdict verdict = noise_open_initiation(&opened, &device->identity, msg);
-	struct wg_peer *peer = NULL;
-	uint32_t old_index;
+	struct wg_work work;
+	enum wg_verdict verdict;
 
-	if (verdict == WG_ACCEPTED) {
-		peer = wg_device_find_peer(device, opened.remote_static);
-		if (!peer)
-			verdict = WG_UNKNOWN_PEER;
-	}
-	if (verdict != WG_ACCEPTED || !derive_static(peer)) {
-		wipe(&opened, sizeof(opened));
-		return verdict == WG_ACCEPTED ? WG_BAD_STATIC : verdict;
-	}
-
-	old_index = peer->noise.handshake.local_index;
-	verdict = noise_accept_initiation(&peer->noise, &opened, msg, now.mono_ns);
-	if (verdict != WG_ACCEPTED)
-		return verdict;
-	/* Our own initiation, if one was under way, is void: its response will find nothing. */
-	if (old_index != WG_INDEX_NONE)
-		wg_index_release(device->indices, old_index);
-	peer_set_path(peer, path);
-	wg_activity_received(&peer->activity, now.mono_ns, sizeof(*msg), 0);
-	verdict = respond(peer, now);
-	peer_reschedule(peer);
+	begin_work(&work, WORK_OPEN, device, now.mono_ns);
+	work.path = *path;
+	work.in.initiation = *msg;
+	verdict = submit(device, &work, now);
+	wipe(&work, sizeof(work));
 	return verdict;
-}
-
-static enum wg_verdict respond(struct wg_peer *peer, struct wg_time now)
-{
-	struct wg_device *device = peer->device;
-	struct wg_session *session = device->env->alloc(device->env->arg, sizeof(*session));
-	uint32_t index = session ? wg_index_take(device->indices, peer) : WG_INDEX_NONE;
-	struct keypairs_dropped dropped;
-	struct wg_msg_response msg;
-	uint8_t ephemeral[WG_KEY_BYTES];
-	bool made = false;
-
-	peer->last_handshake_sent_ns = now.mono_ns;
-	if (index != WG_INDEX_NONE) {
-		device->env->random(device->env->arg, ephemeral, sizeof(ephemeral));
-		made = noise_create_response(&peer->noise, index, ephemeral, &msg);
-		wipe(ephemeral, sizeof(ephemeral));
-	}
-	if (!made) {
-		if (index != WG_INDEX_NONE)
-			wg_index_release(device->indices, index);
-		noise_handshake_wipe(&peer->noise.handshake);
-		if (!session)
-			return WG_NO_MEMORY;
-		device->env->free(device->env->arg, session);
-		return index != WG_INDEX_NONE ? WG_BAD_STATIC : WG_NO_INDEX;
-	}
-
-	derive_session(peer, session, false, now.mono_ns);
-	keypairs_add_responded(&peer->keypairs, session, &dropped);
-	/* First to receive, then the response: the initiator may use the session at once. */
-	actions_push_session(&device->actions, WG_ACT_SESSION_PUBLISH, peer, session);
-	send_message(peer, &msg, sizeof(msg), now.mono_ns);
-	sessions_retire(peer, &dropped);
-	return WG_ACCEPTED;
 }
 
 enum wg_verdict handshake_receive_response(struct wg_device *device,
@@ -154,17 +98,190 @@ enum wg_verdict handshake_receive_response(struct wg_device *device,
 {
 	uint32_t index = le32toh(msg->receiver_le);
 	struct wg_peer *peer = device_find_index(device, index);
-	struct wg_session *session;
+	struct wg_work work;
 	enum wg_verdict verdict;
 
 	/* The index may be that of a session: such a response comes unasked. */
 	if (!peer || peer->noise.handshake.local_index != index)
 		return WG_UNKNOWN_INDEX;
-	verdict = noise_accept_response(&peer->noise, &device->identity, msg);
+	begin_work(&work, WORK_CONCLUDE, device, now.mono_ns);
+	take_snapshot(&work, WORK_CONCLUDE, peer);
+	work.path = *path;
+	work.in.response = *msg;
+	verdict = submit(device, &work, now);
+	wipe(&work, sizeof(work));
+	return verdict;
+}
+
+/* --- Work: begun, done here or elsewhere, taken up again --- */
+
+static void begin_work(
+	struct wg_work *work, enum work_kind kind, const struct wg_device *device, uint64_t now_ns)
+{
+	memset(work, 0, sizeof(*work));
+	work->kind = kind;
+	work->identity = device->identity;
+	work->identity_serial = device->identity_serial;
+	work->now_ns = now_ns;
+}
+
+/*
+ * A Diffie-Hellman with each peer when it is configured would make a million peers take half a
+ * minute: it is put off to the peer's first handshake.
+ */
+static void take_snapshot(struct wg_work *work, enum work_kind kind, const struct wg_peer *peer)
+{
+	const struct wg_env *env = peer->device->env;
+
+	work->kind = kind;
+	work->noise = peer->noise;
+	work->derive_static = !peer->static_derived;
+	work->peer_serial = peer->serial;
+	work->handshake_serial = peer->handshake_serial;
+	work->initiation_serial = peer->initiation_serial;
+	if (kind != WORK_CONCLUDE)
+		env->random(env->arg, work->ephemeral, sizeof(work->ephemeral));
+}
+
+/* The caller's copy stays the caller's; without memory for another the work is done here. */
+static enum wg_verdict submit(struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	struct wg_work *copy = NULL;
+
+	if (device->split)
+		copy = device->env->alloc(device->env->arg, sizeof(*copy));
+	if (!copy) {
+		wg_work_compute(work);
+		return handshake_finish(device, work, now);
+	}
+	*copy = *work;
+	device->unfreed++;
+	actions_push_work(&device->actions, copy);
+	return WG_PENDING;
+}
+
+/* The peer that the work is about, if it is there still; an id may be another's by now. */
+static struct wg_peer *peer_of(const struct wg_device *device, const struct wg_work *work)
+{
+	struct wg_peer *peer = wg_device_find_peer(device, work->noise.public_key);
+
+	return peer && peer->serial == work->peer_serial ? peer : NULL;
+}
+
+static void take_static(struct wg_peer *peer, const struct wg_work *work)
+{
+	if (peer->static_derived || !work->derive_static)
+		return;
+	memcpy(peer->noise.static_static, work->noise.static_static, WG_KEY_BYTES);
+	peer->noise.reachable = work->noise.reachable;
+	peer->static_derived = true;
+}
+
+/* The handshake that the work came to takes the place of the one in progress. */
+static void take_handshake(struct wg_peer *peer, const struct wg_work *work, uint32_t index)
+{
+	handshake_forget(peer);
+	peer->noise.handshake = work->noise.handshake;
+	peer->noise.handshake.local_index = index;
+}
+
+static bool same_preshared_key(const struct wg_peer *peer, const struct wg_work *work)
+{
+	return equal_ct(
+		peer->noise.preshared_key, work->noise.preshared_key, sizeof(work->ephemeral));
+}
+
+static enum wg_verdict finish_open(
+	struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	struct wg_peer *peer;
+
+	if (work->verdict != WG_ACCEPTED)
+		return work->verdict;
+	peer = wg_device_find_peer(device, work->opened.remote_static);
+	if (!peer)
+		return WG_UNKNOWN_PEER;
+	if (peer->static_derived && !peer->noise.reachable)
+		return WG_BAD_STATIC;
+	take_snapshot(work, WORK_RESPOND, peer);
+	return submit(device, work, now);
+}
+
+static enum wg_verdict finish_respond(
+	struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	struct wg_peer *peer = peer_of(device, work);
+	enum wg_verdict verdict = work->verdict;
+
+	if (!peer)
+		return WG_UNKNOWN_PEER;
+	take_static(peer, work);
+	if (verdict == WG_ACCEPTED && !same_preshared_key(peer, work)) {
+		work->kind = WORK_OPEN; /* once more, with the new one */
+		return submit(device, work, now);
+	}
+	/* Another initiation may have been accepted since. */
+	if (verdict == WG_ACCEPTED)
+		verdict = noise_judge_timestamp(
+			&peer->noise, work->noise.latest_timestamp, now.mono_ns);
 	if (verdict != WG_ACCEPTED)
 		return verdict;
-	peer_set_path(peer, path);
-	wg_activity_received(&peer->activity, now.mono_ns, sizeof(*msg), 0);
+	memcpy(peer->noise.latest_timestamp, work->noise.latest_timestamp, WG_TIMESTAMP_BYTES);
+	peer->noise.latest_initiation_ns = now.mono_ns ? now.mono_ns : 1; /* 0 means never */
+	/* Our own initiation, if one was under way, is void: its response will find nothing. */
+	handshake_forget(peer);
+	peer_set_path(peer, &work->path);
+	wg_activity_received(&peer->activity, now.mono_ns, sizeof(work->in.initiation), 0);
+	verdict = respond(peer, work, now);
+	peer_reschedule(peer);
+	return verdict;
+}
+
+static enum wg_verdict respond(struct wg_peer *peer, struct wg_work *work, struct wg_time now)
+{
+	struct wg_device *device = peer->device;
+	struct wg_session *session = device->env->alloc(device->env->arg, sizeof(*session));
+	uint32_t index = session ? wg_index_take(device->indices, peer) : WG_INDEX_NONE;
+	struct keypairs_dropped dropped;
+
+	peer->last_handshake_sent_ns = now.mono_ns;
+	if (index == WG_INDEX_NONE || !work->made) {
+		if (index != WG_INDEX_NONE)
+			wg_index_release(device->indices, index);
+		if (!session)
+			return WG_NO_MEMORY;
+		device->env->free(device->env->arg, session);
+		return index != WG_INDEX_NONE ? WG_BAD_STATIC : WG_NO_INDEX;
+	}
+
+	take_handshake(peer, work, index);
+	work->out.response.sender_le = htole32(index);
+	derive_session(peer, session, false, now.mono_ns);
+	keypairs_add_responded(&peer->keypairs, session, &dropped);
+	/* First to receive, then the response: the initiator may use the session at once. */
+	actions_push_session(&device->actions, WG_ACT_SESSION_PUBLISH, peer, session);
+	send_message(peer, &work->out.response, sizeof(work->out.response), now.mono_ns);
+	sessions_retire(peer, &dropped);
+	return WG_ACCEPTED;
+}
+
+static enum wg_verdict finish_conclude(
+	struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	struct wg_peer *peer = peer_of(device, work);
+	struct wg_session *session;
+
+	if (!peer || peer->handshake_serial != work->handshake_serial)
+		return WG_UNKNOWN_INDEX;
+	if (!same_preshared_key(peer, work)) {
+		take_snapshot(work, WORK_CONCLUDE, peer);
+		return submit(device, work, now);
+	}
+	if (work->verdict != WG_ACCEPTED)
+		return work->verdict;
+	peer->noise.handshake = work->noise.handshake;
+	peer_set_path(peer, &work->path);
+	wg_activity_received(&peer->activity, now.mono_ns, sizeof(work->in.response), 0);
 	session = device->env->alloc(device->env->arg, sizeof(*session));
 	if (session)
 		begin_initiated(peer, derive_session(peer, session, true, now.mono_ns), now);
@@ -172,6 +289,52 @@ enum wg_verdict handshake_receive_response(struct wg_device *device,
 		handshake_forget(peer);
 	peer_reschedule(peer);
 	return session ? WG_ACCEPTED : WG_NO_MEMORY;
+}
+
+static void finish_initiate(struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	struct wg_peer *peer = peer_of(device, work);
+	uint32_t index;
+
+	if (!peer)
+		return;
+	take_static(peer, work);
+	if (!peer->noise.reachable) {
+		peer->timers.retry_ns = 0;
+		peer_reschedule(peer);
+		return;
+	}
+	/* A newer one, or a handshake that the peer began, has made this one void. */
+	if (!work->made || peer->initiation_serial != work->initiation_serial ||
+		peer->handshake_serial != work->handshake_serial ||
+		peer->path.remote.addr.family == IP_NONE)
+		return;
+	index = wg_index_take(device->indices, peer);
+	if (index == WG_INDEX_NONE)
+		return;
+	take_handshake(peer, work, index);
+	work->out.initiation.sender_le = htole32(index);
+	peer->last_handshake_sent_ns = now.mono_ns;
+	send_message(peer, &work->out.initiation, sizeof(work->out.initiation), now.mono_ns);
+}
+
+enum wg_verdict handshake_finish(struct wg_device *device, struct wg_work *work, struct wg_time now)
+{
+	/* For what was meant for another key, mac1 would be wrong today. */
+	if (work->identity_serial != device->identity_serial)
+		return work->kind == WORK_INITIATE ? WG_PENDING : WG_BAD_MAC1;
+	switch (work->kind) {
+	case WORK_OPEN:
+		return finish_open(device, work, now);
+	case WORK_RESPOND:
+		return finish_respond(device, work, now);
+	case WORK_CONCLUDE:
+		return finish_conclude(device, work, now);
+	case WORK_INITIATE:
+		finish_initiate(device, work, now);
+		break;
+	}
+	return WG_PENDING;
 }
 
 static void begin_initiated(struct wg_peer *peer, struct wg_session *session, struct wg_time now)
@@ -228,20 +391,6 @@ void sessions_end(struct wg_peer *peer)
 	sessions_retire(peer, &dropped);
 }
 
-/*
- * A Diffie-Hellman with each peer when it is configured would make a million peers take half a
- * minute: it is put off to the peer's first handshake. False when there can be none.
- */
-static bool derive_static(struct wg_peer *peer)
-{
-	if (!peer->static_derived) {
-		handshake_forget(peer);
-		noise_peer_rekey_static(&peer->noise, &peer->device->identity);
-		peer->static_derived = true;
-	}
-	return peer->noise.reachable;
-}
-
 /* Labels must increase for a peer even when the wall clock stepped back. */
 static void next_timestamp(struct wg_peer *peer, uint64_t wall_ns)
 {
@@ -284,6 +433,7 @@ static struct wg_session *derive_session(
 	atomic_flag_clear(&session->replay_lock);
 	replay_init(&session->replay);
 	noise_derive_keys(handshake, session->send_key, session->receive_key);
+	peer->handshake_serial++;
 	timers_session_derived(&peer->timers, now_ns);
 	peer->timers.jitter_ns = draw_jitter(peer->device);
 	peer->device->unfreed++;

@@ -132,7 +132,7 @@ enum wg_verdict noise_open_initiation(struct noise_opened_initiation *out,
 }
 
 /* Replayed before flooded: an old initiation is a replay however seldom it comes. */
-static enum wg_verdict judge_timestamp(
+enum wg_verdict noise_judge_timestamp(
 	const struct noise_peer *peer, const uint8_t timestamp[WG_TIMESTAMP_BYTES], uint64_t now_ns)
 {
 	/* TAI64N is big-endian: the order of its bytes is the order of time. */
@@ -163,7 +163,7 @@ enum wg_verdict noise_accept_initiation(struct noise_peer *peer,
 	/* Of a peer that is not reachable static_static is zero, which anybody knows. */
 	if (peer->reachable && open_hashed(&t, timestamp, msg->timestamp_sealed,
 				       sizeof(msg->timestamp_sealed), key))
-		verdict = judge_timestamp(peer, timestamp, now_ns);
+		verdict = noise_judge_timestamp(peer, timestamp, now_ns);
 	if (verdict == WG_ACCEPTED) {
 		memcpy(next.remote_ephemeral, msg->ephemeral, WG_KEY_BYTES);
 		next.remote_index = le32toh(msg->sender_le);

@@ -94,6 +94,13 @@ enum wg_verdict noise_accept_initiation(struct noise_peer *peer,
 	uint64_t now_ns);
 
 /*
+ * What noise_accept_initiation() says of a timestamp that decrypted: WG_ACCEPTED, WG_REPLAYED or
+ * WG_FLOODED.
+ */
+enum wg_verdict noise_judge_timestamp(const struct noise_peer *peer,
+	const uint8_t timestamp[WG_TIMESTAMP_BYTES], uint64_t now_ns);
+
+/*
  * Responder, second message, in state INITIATION_ACCEPTED only: fills all but the macs; state
  * becomes RESPONSE_SENT. ephemeral as above. False, and the peer unchanged, when a shared secret
  * is zero.

@@ -33,6 +33,7 @@ struct wg_peer *peer_create(
 	}
 	peer->device = device;
 	peer->id = id;
+	peer->serial = ++device->last_peer_serial;
 	/* The Diffie-Hellman with the real identity comes with the first handshake. */
 	noise_peer_init(&peer->noise, &nobody, public_key);
 	cookie_jar_init(&peer->jar, public_key);

@@ -30,6 +30,9 @@ struct wg_peer {
 	struct wg_peer *bucket_next;   /* in the device's hash table */
 	uint32_t key_hash;	       /* of its public key, under the device's bucket_key */
 	uint32_t id;
+	uint64_t serial;	    /* unlike an id never another peer's */
+	uint64_t handshake_serial;  /* of noise.handshake: grows when that becomes another */
+	uint64_t initiation_serial; /* of the initiation begun last */
 	void *user;
 
 	uint64_t deadline_ns;
@@ -54,6 +57,9 @@ struct wg_device {
 	struct wg_ids *ids;
 
 	struct noise_identity identity;
+	uint64_t identity_serial; /* grows when that becomes another */
+	uint64_t last_peer_serial;
+	bool split; /* handshakes */
 	struct cookie_checker checker;
 	struct ratelimiter *limiter;
 
@@ -103,6 +109,9 @@ void peer_send_keepalive(struct wg_peer *peer, struct wg_time now);
 void handshake_begin(struct wg_peer *peer, struct wg_time now);
 /* Sends the initiation of another attempt. */
 void handshake_retry(struct wg_peer *peer, struct wg_time now);
+/* Takes up again work that was computed: wg_device_finish(). Frees nothing. */
+enum wg_verdict handshake_finish(
+	struct wg_device *device, struct wg_work *work, struct wg_time now);
 /* Wipes the handshake in progress and gives its index back. */
 void handshake_forget(struct wg_peer *peer);
 

@@ -33,7 +33,8 @@ enum wg_verdict {
 #define WG_VERDICT_ENUM(id, name, text) id,
 	WG_VERDICTS(WG_VERDICT_ENUM)
 #undef WG_VERDICT_ENUM
-		WG_VERDICT_COUNT
+		WG_VERDICT_COUNT,
+	WG_PENDING = WG_VERDICT_COUNT, /* none yet: not counted */
 };
 
 #endif

@@ -71,6 +71,19 @@ def test_one_lcore(bench):
     assert status == 1 and len(lines) == 1 and "--lcores" in lines[0]
 
 
+@pytest.mark.parametrize("lcores,given,told", [
+    ("0@0,1@1", "5", "no lcore 5"),
+    ("0@0,1@1,2@1", "0", "lcore 0 is the main one"),
+    ("0@0,1@1", "1", "no lcore is left for a worker"),
+])
+def test_wrong_handshake_lcores(bench, lcores, given, told):
+    argv = [a if a != "0@0,1@1" else lcores for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          bench.short, "--handshake-lcores", given)
+    assert status == 1 and len(lines) == 1, lines
+    assert "--handshake-lcores" in lines[0] and told in lines[0]
+
+
 def test_too_little_memory(bench):
     argv = [a if a != "256" else "32" for a in eal(bench)]
     status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",

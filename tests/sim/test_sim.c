@@ -97,6 +97,7 @@ struct sim {
 	struct event **heap;
 	size_t events, room;
 	bool server_knows_endpoints;
+	bool split_handshakes;
 	struct endpoint stranger;
 
 	struct event *store[REPLAY_STORE]; /* datagrams that were accepted */
@@ -318,6 +319,15 @@ static uint64_t grace_ns(void *arg, struct node *node)
 	return rng_below(&sim->rng, 50 * NS_PER_MS);
 }
 
+/* Of a split handshake, while everything else goes on. */
+static uint64_t work_ns(void *arg, struct node *node)
+{
+	struct sim *sim = arg;
+
+	(void)node;
+	return rng_below(&sim->rng, 20 * NS_PER_MS);
+}
+
 /* --- Nodes --- */
 
 static struct wg_peer *peer_for(struct sim *sim, unsigned from, unsigned to)
@@ -348,9 +358,11 @@ static void start_node(struct sim *sim, unsigned i)
 		.hint = on_hint,
 		.stage = on_stage,
 		.grace_ns = grace_ns,
+		.work_ns = work_ns,
 		.sealed = on_sealed};
 	struct end *end = &sim->ends[i];
 
+	node_split_handshakes(sim->split_handshakes);
 	end->node = node_create(i, &hooks, &sim->rng, time_of(sim, i));
 	wg_device_set_private_key(end->node->device, end->private_key, time_of(sim, i));
 	for (unsigned other = 0; other < sim->nodes; other++)
@@ -654,6 +666,7 @@ static void set_up(struct sim *sim, uint64_t seed)
 	sim->now_ns = 1000 * SEC;
 	sim->nodes = 2 + (unsigned)rng_below(&sim->rng, NODES_MAX - 1);
 	sim->server_knows_endpoints = rng_chance(&sim->rng, 50);
+	sim->split_handshakes = rng_chance(&sim->rng, 50);
 	sim->keys = calloc(KEYS, sizeof(*sim->keys));
 	assert_non_null(sim->keys);
 	assert_true(endpoint_parse("192.0.2.66:666", &sim->stranger));

@@ -127,6 +127,18 @@ static const struct {
 	{"dpdk-wg -- --outer", "--outer needs a value: --outer DEV"},
 	{"dpdk-wg -- --outer=", "--outer needs a value: --outer DEV"},
 	{"dpdk-wg -- --outer --poll", "--outer needs a value: --outer DEV"},
+	{"dpdk-wg -- --handshake-lcores 2,x",
+		"--handshake-lcores 2,x: must be a list of lcores, as 2,4-6"},
+	{"dpdk-wg -- --handshake-lcores 5-3",
+		"--handshake-lcores 5-3: must be a list of lcores, as 2,4-6"},
+	{"dpdk-wg -- --handshake-lcores 2,,3",
+		"--handshake-lcores 2,,3: must be a list of lcores, as 2,4-6"},
+	{"dpdk-wg -- --handshake-lcores 2-",
+		"--handshake-lcores 2-: must be a list of lcores, as 2,4-6"},
+	{"dpdk-wg -- --handshake-lcores 12345",
+		"--handshake-lcores 12345: must be a list of lcores, as 2,4-6"},
+	{"dpdk-wg -- --handshake-lcores 2-4,3", "--handshake-lcores: lcore 3 is given twice"},
+	{"dpdk-wg -- --handshake-lcores 0-64", "--handshake-lcores: at most 64 lcores"},
 	{"dpdk-wg -- --poll=yes", "--poll takes no value"},
 	{"dpdk-wg -- --outer 0 --outer 0", "--outer 0 is given twice"},
 	{"dpdk-wg -- --interface wg0 --interface wg0",
@@ -207,8 +219,8 @@ static void test_limits(void **state)
 static void test_help(void **state)
 {
 	static const char *const names[] = {"--outer DEV", "--inner DEV", "--config FILE",
-		"--interface NAME", "--aead NAME", "--mtu BYTES", "--clamp-mss", "--poll",
-		"--check", "--help", "--version"};
+		"--interface NAME", "--aead NAME", "--mtu BYTES", "--clamp-mss",
+		"--handshake-lcores LIST", "--poll", "--check", "--help", "--version"};
 	char *text;
 	size_t len;
 	FILE *to = open_memstream(&text, &len);

@@ -23,6 +23,17 @@ struct node_grave {
 	struct node_grave *next;
 };
 
+/* Work of a split handshake, on its way. */
+struct node_work {
+	struct wg_work *work;
+	uint64_t due_ns;
+	struct node_work *next;
+};
+
+static bool split_handshakes;
+
+static void take_work(struct node *node, struct wg_work *work);
+static void finish_works(struct node *node);
 static void bury(struct node *node, struct wg_session *session, struct wg_peer *peer);
 static void free_graves(struct node *node, bool all);
 static void act(struct node *node, const struct wg_action *action);
@@ -112,7 +123,13 @@ struct node *node_create(
 	assert_non_null(node->ids);
 	node->device = wg_device_create(&node->env, node->indices, node->ids);
 	assert_non_null(node->device);
+	wg_device_split_handshakes(node->device, split_handshakes);
 	return node;
+}
+
+void node_split_handshakes(bool split)
+{
+	split_handshakes = split;
 }
 
 void node_destroy(struct node *node)
@@ -122,6 +139,13 @@ void node_destroy(struct node *node)
 	assert_null(node->sessions);
 	assert_int_equal(wg_device_deadline(node->device), UINT64_MAX);
 	free_graves(node, true);
+	while (node->works) {
+		struct node_work *first = node->works;
+
+		node->works = first->next;
+		wg_work_free(node->device, first->work);
+		free(first);
+	}
 	assert_int_equal(wg_index_count(node->indices), 0);
 	wg_device_free(node->device);
 	assert_int_equal(node->allocated, 0);
@@ -135,6 +159,7 @@ void node_tick(struct node *node, struct wg_time now)
 	assert_true(now.mono_ns >= node->now.mono_ns);
 	node->now = now;
 	free_graves(node, false);
+	finish_works(node);
 	while (wg_device_deadline(node->device) <= now.mono_ns) {
 		wg_device_tick(node->device, now);
 		node->ticks++;
@@ -149,6 +174,9 @@ uint64_t node_deadline(const struct node *node)
 	for (struct node_grave *grave = node->graves; grave; grave = grave->next)
 		if (grave->free_at_ns < deadline)
 			deadline = grave->free_at_ns;
+	for (struct node_work *work = node->works; work; work = work->next)
+		if (work->due_ns < deadline)
+			deadline = work->due_ns;
 	return deadline;
 }
 
@@ -181,6 +209,57 @@ static void free_graves(struct node *node, bool all)
 			wg_peer_free(node->device, grave->peer);
 		free(grave);
 	}
+}
+
+/* --- Split handshakes --- */
+
+/* In any order: a new piece stands anywhere in the list. */
+static void take_work(struct node *node, struct wg_work *work)
+{
+	uint64_t work_ns = node->hooks.work_ns ? node->hooks.work_ns(node->hooks.arg, node) : 0;
+	struct node_work **link = &node->works, *taken = calloc(1, sizeof(*taken));
+
+	assert_non_null(taken);
+	wg_work_compute(work);
+	if (work_ns == 0) {
+		free(taken);
+		wg_device_finish(node->device, work, node->now);
+		return;
+	}
+	while (*link && rng_chance(node->rng, 50))
+		link = &(*link)->next;
+	*taken = (struct node_work){work, node->now.mono_ns + work_ns, *link};
+	*link = taken;
+}
+
+static void finish_works(struct node *node)
+{
+	struct node_work **link = &node->works;
+
+	while (*link) {
+		struct node_work *due = *link;
+
+		if (due->due_ns > node->now.mono_ns) {
+			link = &due->next;
+			continue;
+		}
+		*link = due->next;
+		wg_device_finish(node->device, due->work, node->now);
+		free(due);
+		node_drain(node);
+		link = &node->works; /* there may be new ones */
+	}
+}
+
+enum wg_verdict node_judge(struct wg_device *device, const void *data, size_t len,
+	const struct wg_path *path, bool under_load, struct wg_time now)
+{
+	enum wg_verdict verdict;
+
+	wg_device_split_handshakes(device, false);
+	verdict = wg_device_receive(device, data, len, path, under_load, now);
+	wg_device_split_handshakes(device, split_handshakes);
+	return verdict;
 }
 
 /* --- Control's part --- */
@@ -293,6 +372,10 @@ static void act(struct node *node, const struct wg_action *action)
 		break;
 	case WG_ACT_PREFIX_CLEAR:
 		counts->prefixes_cleared++;
+		break;
+	case WG_ACT_COMPUTE:
+		assert_true(split_handshakes);
+		take_work(node, action->work);
 		break;
 	default:
 		fail();
@@ -439,13 +522,13 @@ static bool seal(struct node *node, struct wg_peer *peer, struct wg_session *ses
 
 bool node_receive(struct node *node, const void *data, size_t len, const struct wg_path *path)
 {
-	enum wg_verdict verdict;
+	uint64_t accepted = wg_device_verdicts(node->device)[WG_ACCEPTED];
 
 	if (wg_message_type_of(data, len) == WG_MSG_DATA)
 		return open_data(node, data, len, path);
-	verdict = wg_device_receive(node->device, data, len, path, node->under_load, node->now);
+	wg_device_receive(node->device, data, len, path, node->under_load, node->now);
 	node_drain(node);
-	return verdict == WG_ACCEPTED;
+	return wg_device_verdicts(node->device)[WG_ACCEPTED] > accepted;
 }
 
 static struct wg_peer *peer_of_id(const struct node *node, uint32_t id)

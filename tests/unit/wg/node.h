@@ -62,6 +62,8 @@ struct node_hooks {
 		void *arg, struct node *node, struct wg_peer *peer, const struct packet *packet);
 	/* Time from a session's retirement until no worker can see it. */
 	uint64_t (*grace_ns)(void *arg, struct node *node);
+	/* How long work of a split handshake takes. NULL: none at all. */
+	uint64_t (*work_ns)(void *arg, struct node *node);
 	/* Each packet sealed: for checks across nodes. May be NULL. */
 	void (*sealed)(
 		void *arg, struct node *node, const struct wg_session *session, uint64_t counter);
@@ -101,6 +103,7 @@ struct node {
 	uint64_t ticks;	   /* of the device */
 	struct node_session *sessions;
 	struct node_grave *graves;
+	struct node_work *works;
 	struct node_counts counts;
 	uint64_t allocated; /* pieces of memory that the device holds */
 };
@@ -117,8 +120,13 @@ uint64_t node_deadline(const struct node *node);
 /* Carries out what is queued; after calls of the device made by the test itself. */
 void node_drain(struct node *node);
 
-/* A datagram arrives. True: accepted. */
+/* A datagram arrives. True: accepted (at once, if handshakes are split). */
 bool node_receive(struct node *node, const void *data, size_t len, const struct wg_path *path);
+/* The verdict on a handshake message; not split. The caller drains. */
+enum wg_verdict node_judge(struct wg_device *device, const void *data, size_t len,
+	const struct wg_path *path, bool under_load, struct wg_time now);
+/* Splits the handshakes of nodes made from now on, or no longer. */
+void node_split_handshakes(bool split);
 /* A packet goes to peer: sealed and sent, or staged. */
 void node_send(struct node *node, struct wg_peer *peer, const struct packet *packet);
 /* The packet has no session, says a worker: control stages it. */

@@ -1076,8 +1076,7 @@ static void test_lengths_and_forgeries(void **state)
 			assert_non_null(exact);
 			if (len > 0)
 				exact[0] = type;
-			verdicts[wg_device_receive(
-				node->device, exact, len, &d.path, false, w->now)]++;
+			verdicts[node_judge(node->device, exact, len, &d.path, false, w->now)]++;
 			free(exact);
 		}
 	}
@@ -1091,8 +1090,8 @@ static void test_lengths_and_forgeries(void **state)
 
 		memcpy(forged, d.data, sizeof(forged));
 		forged[bit / 8] ^= (uint8_t)(1 << (bit % 8));
-		assert_int_not_equal(wg_device_receive(node->device, forged, sizeof(forged),
-					     &d.path, false, w->now),
+		assert_int_not_equal(
+			node_judge(node->device, forged, sizeof(forged), &d.path, false, w->now),
 			WG_ACCEPTED);
 	}
 	assert_quiet(node);
@@ -1114,11 +1113,11 @@ static void test_no_key_and_unknown_peer(void **state)
 	wg_device_set_private_key(node->device, NULL, w->now);
 	assert_null(wg_device_private_key(node->device));
 	assert_int_equal(
-		wg_device_receive(node->device, d.data, d.len, &d.path, false, w->now), WG_NO_KEY);
+		node_judge(node->device, d.data, d.len, &d.path, false, w->now), WG_NO_KEY);
 	wg_device_set_private_key(node->device, w->private_keys[1], w->now);
 	wg_device_remove_peer(node->device, w->peers[1]);
-	assert_int_equal(wg_device_receive(node->device, d.data, d.len, &d.path, false, w->now),
-		WG_UNKNOWN_PEER);
+	assert_int_equal(
+		node_judge(node->device, d.data, d.len, &d.path, false, w->now), WG_UNKNOWN_PEER);
 	node_drain(node);
 	world_destroy(w);
 }
@@ -1156,8 +1155,8 @@ static void test_index_of_another_interface(void **state)
 	send_packet(w, 0);
 	deliver_one(w);
 	d = &w->wire[w->delivered];
-	assert_int_equal(wg_device_receive(twin, d->data, d->len, &d->path, false, w->now),
-		WG_UNKNOWN_INDEX);
+	assert_int_equal(
+		node_judge(twin, d->data, d->len, &d->path, false, w->now), WG_UNKNOWN_INDEX);
 	pump(w);
 	assert_int_equal(w->got[1], 1);
 
@@ -1515,5 +1514,8 @@ int main(void)
 		cmocka_unit_test(test_peer_list_and_ids),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("handshakes whole", tests, NULL, NULL);
+
+	node_split_handshakes(true);
+	return failed + cmocka_run_group_tests_name("handshakes split", tests, NULL, NULL);
 }

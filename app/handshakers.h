@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handshake lcores: they do the cryptography of handshakes that control hands out
+ * (WG_ACT_COMPUTE of wg/device.h), so that control can go on. They have no state but what is in a
+ * piece of work, sleep while there is none, and wake control when one is done.
+ *
+ * Thread: control, all functions but handshakers_run().
+ */
+#ifndef APP_HANDSHAKERS_H
+#define APP_HANDSHAKERS_H
+
+#include <stdbool.h>
+
+struct handshakers;
+struct wg_work;
+
+/* EAL must be up. 0 or a negative errno. One at a time in a process. */
+int handshakers_create(unsigned count, struct handshakers **out);
+/* None runs any more, and nothing is left to take. NULL: nothing. */
+void handshakers_destroy(struct handshakers *handshakers);
+
+/* A handshake lcore's main function, for rte_eal_remote_launch(); returns 0 after the end. */
+int handshakers_run(void *handshakers);
+/* They return, as soon as what they are at is done. */
+void handshakers_end(struct handshakers *handshakers);
+
+/* False when LIMIT_HANDSHAKE_WORKS of them are under way: then it stays the caller's. */
+bool handshakers_submit(struct handshakers *handshakers, struct wg_work *work, void *owner);
+/* The next piece that was done; false when there is none. */
+bool handshakers_take(struct handshakers *handshakers, struct wg_work **work, void **owner);
+/* After the end: also those that were not. */
+bool handshakers_take_undone(struct handshakers *handshakers, struct wg_work **work, void **owner);
+
+/* How many were submitted and not taken. */
+unsigned handshakers_pending(const struct handshakers *handshakers);
+unsigned handshakers_count(const struct handshakers *handshakers);
+/* Readable when something was done since handshakers_hear(), which is called before taking. */
+int handshakers_fd(const struct handshakers *handshakers);
+void handshakers_hear(struct handshakers *handshakers);
+
+#endif

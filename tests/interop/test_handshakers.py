@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The same with handshake lcores: both roles, changes under way, many at once, a clean end."""
+import lab
+import pytest
+
+
+@pytest.fixture
+def split_site(topology, monkeypatch):
+    class Gateway(lab.Gateway):
+        lcores = "0@0,1@1,4@0,7@0"
+
+    monkeypatch.setattr(lab, "Gateway", Gateway)
+    made = lab.Site(topology, options=["--handshake-lcores", "4,7"])
+    assert made.gateway.telemetry("/wg/info")["handshake_lcores"] == 2
+    assert made.gateway.telemetry("/wg/info")["workers"] == 1
+    return made
+
+
+def test_both_roles(split_site):
+    """The client begins; then the gateway does, after the client's end forgot the session."""
+    site = split_site
+    assert site.ping_through()
+    for _ in range(3):
+        site.client.set("peer", site.public_key, "remove")
+        site.configure_client()
+        assert site.ping_through()
+    gateway_peer = site.client.public_key
+    endpoint = site.gateway.show("endpoints").split()[-1]
+    allowed = site.gateway.show("allowed-ips").split(maxsplit=1)[1].replace(" ", ",").strip()
+    for _ in range(3):
+        site.gateway.set("peer", gateway_peer, "remove")
+        site.gateway.set("peer", gateway_peer, "endpoint", endpoint, "allowed-ips", allowed)
+        assert site.topology.lan.ping("10.9.0.2")
+    assert site.ping_through()
+    assert site.gateway.stop() == 0
+
+
+def test_peers_by_the_hundred(split_site):
+    """Hundreds of peers that never answer begin handshakes at once, and go again under way."""
+    site = split_site
+    assert site.ping_through()
+    keys = [lab.keypair()[1] for _ in range(200)]
+    for _ in range(3):
+        site.gateway.set(*[word for key in keys for word in (
+            "peer", key, "endpoint", "192.0.2.99:9", "persistent-keepalive", "1")])
+        site.gateway.set(*[word for key in keys[::2] for word in ("peer", key, "remove")])
+        assert site.ping_through()
+        site.gateway.set(*[word for key in keys for word in ("peer", key, "remove")])
+    assert site.ping_through()
+    assert site.gateway.stop() == 0
