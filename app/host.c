@@ -16,7 +16,7 @@
 #include "mirror.h"
 
 /* How long a change of a port's link may take to be seen. */
-#define LINKS_EVERY_NS (100 * NS_PER_MS)
+#define LINKS_EVERY_NS (250 * NS_PER_MS)
 
 /* --- The mirror's callbacks: from the kernel's tables to the data path's --- */
 

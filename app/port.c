@@ -2,13 +2,17 @@
 #include "port.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <rte_ethdev.h>
 
 #include "log.h"
+
+#define PCI_DEVICES "/sys/bus/pci/devices"
 
 #define RX_DESCRIPTORS 1024
 #define TX_DESCRIPTORS 1024
@@ -36,6 +40,47 @@ static void list_ports(char *buf, size_t size)
 	}
 }
 
+/* The driver that the kernel has for a PCI device; "" if none. */
+static void pci_driver(const char *device, char *driver, size_t size)
+{
+	char path[PATH_MAX], target[PATH_MAX];
+
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s/driver", device);
+	ssize_t n = readlink(path, target, sizeof(target) - 1);
+	target[n < 0 ? 0 : n] = '\0';
+	const char *slash = strrchr(target, '/');
+	snprintf(driver, size, "%s", slash ? slash + 1 : "");
+}
+
+static bool is_for_user_space(const char *driver)
+{
+	return strcmp(driver, "vfio-pci") == 0 || strcmp(driver, "uio_pci_generic") == 0 ||
+	       strcmp(driver, "igb_uio") == 0;
+}
+
+/* One line on a PCI device that is no port, if the kernel knows it; false: it does not. */
+static bool explain_pci(const char *device)
+{
+	char path[PATH_MAX], driver[64];
+
+	if (strchr(device, '/') || strchr(device, ':') == NULL)
+		return false;
+	snprintf(path, sizeof(path), PCI_DEVICES "/%s", device);
+	if (access(path, F_OK) != 0)
+		return false;
+	pci_driver(device, driver, sizeof(driver));
+	if (!is_for_user_space(driver))
+		log_error("port \"%s\": this NIC is bound to %s%s: dpdk-devbind.py "
+			  "--bind=vfio-pci %s",
+			device, driver[0] ? "the kernel's " : "no driver", driver, device);
+	else
+		log_error("port \"%s\": bound to %s, and yet no port of DPDK's: allow it with "
+			  "-a %s; if EAL's lines above name it, they say why (without an IOMMU "
+			  "it needs hugepages)",
+			device, driver, device);
+	return true;
+}
+
 int port_find(const char *device, uint16_t *id)
 {
 	char *end;
@@ -51,6 +96,8 @@ int port_find(const char *device, uint16_t *id)
 
 	char known[512];
 	list_ports(known, sizeof(known));
+	if (explain_pci(device))
+		return -ENODEV;
 	if (known[0] == '\0')
 		log_error("port \"%s\" not found: DPDK sees no port at all; bind a NIC with "
 			  "dpdk-devbind.py and allow it with -a, or give a --vdev",
@@ -125,14 +172,17 @@ static int configure_queues(struct port *port, const struct rte_eth_dev_info *in
 		conf.txmode.offloads |= TX_CHECKSUMS;
 	if (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)
 		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
-	if (*info->dev_flags & RTE_ETH_DEV_INTR_LSC)
-		conf.intr_conf.lsc = 1;
 	return rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
 }
 
-/* Some devices take only a power of two of queues, and say so by refusing anything else. */
+/*
+ * net_e1000_em offers two queues of devices that have one; what is sent on the other is lost
+ * without a word. Some devices take only a power of two, and say so by refusing anything else.
+ */
 static int configure(struct port *port, const struct rte_eth_dev_info *info, unsigned workers)
 {
+	if (strcmp(info->driver_name, "net_e1000_em") == 0)
+		workers = 1;
 	int err = configure_queues(port, info, workers);
 
 	while (err == -EINVAL && workers > 1) {
@@ -207,6 +257,10 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	return learn(port);
 }
 
+/*
+ * Asked, not told by an interrupt: that needs a driver, a bus and a device that agree on its
+ * vector, and where they do not (e1000e on vfio-pci) the link would stay as it was at the start.
+ */
 bool port_link_changed(struct port *port)
 {
 	struct rte_eth_link link;

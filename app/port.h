@@ -43,8 +43,9 @@ uint32_t port_max_frame(const struct port *ports, unsigned count);
  */
 int port_start(struct port *port, unsigned workers, struct rte_mempool *pool);
 /*
- * True when the link of a started port came or went since the last time; link_up says which. A port
- * that interrupts for it is not asked; others take some microseconds. Thread: control, at any time.
+ * Asks a started port: true when its link came or went since the last time; link_up says which.
+ * Takes some microseconds, on NICs with a slow bus to their PHY up to a millisecond. Thread:
+ * control, at any time.
  */
 bool port_link_changed(struct port *port);
 
