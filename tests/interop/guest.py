@@ -4,11 +4,12 @@ A Linux kernel in qemu with its own WireGuard, and nothing else of a system: a s
 (unpacked by `scripts/setup --full`) with an initramfs made here. Commands are given to a shell in it
 over a serial line.
 
-The guest's NIC is vhost-user: shared memory with a DPDK net_vhost port. The port is the socket's
-server and has to be there first. No KVM is needed; booting takes some seconds.
+Which hardware it has, and what more is in the initramfs, says who makes it: vhost_nic() is a NIC in
+shared memory with a DPDK net_vhost port. No KVM is needed; booting takes some seconds.
 """
 import glob
 import gzip
+import json
 import os
 import re
 import shlex
@@ -19,12 +20,12 @@ import stat
 import lab
 
 KERNEL = os.environ.get("DPDK_WG_KERNEL", os.path.join(lab.ROOT, "build-kernel"))
-MODULES = ("virtio_pci", "virtio_net", "wireguard")
 TOOLS = ("wg", "ip")
 
 INIT = """#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin
+/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin /var/run
 /bin/busybox --install -s /bin
+chmod 755 /
 export PATH=/sbin:/bin WG_COLOR_MODE=never
 mount -t proc none /proc
 mount -t sysfs none /sys
@@ -42,9 +43,9 @@ poweroff -f
 """
 
 
-def missing():
+def missing(*programs):
     """What is not on this machine, or None."""
-    for program in ("qemu-system-x86_64", "busybox", *TOOLS):
+    for program in ("qemu-system-x86_64", "busybox", *TOOLS, *programs):
         if not shutil.which(program):
             return program
     if not os.path.exists(os.path.join(KERNEL, "complete")):
@@ -67,7 +68,7 @@ class Initramfs:
         self.parts += [head, bytes(-len(head) % 4), data, bytes(-len(data) % 4)]
         self.names.add(name)
 
-    def add(self, name, data, mode=0o755):
+    def add(self, name, data, mode=0o755, kind=stat.S_IFREG):
         """A file, and the directories that lead to it."""
         name = name.lstrip("/")
         if name in self.names:
@@ -77,12 +78,19 @@ class Initramfs:
             directory = "/".join(parents[:depth])
             if directory not in self.names:
                 self._entry(directory, stat.S_IFDIR | 0o755)
-        self._entry(name, stat.S_IFREG | mode, data)
+        self._entry(name, kind | mode, data)
 
-    def add_program(self, program, path):
-        """A program of this machine with its libraries."""
-        real = os.path.realpath(shutil.which(program))
-        self.add(path, read(real))
+    def has(self, name):
+        return name.lstrip("/") in self.names
+
+    def link(self, name, target):
+        self.add(name, target.encode(), kind=stat.S_IFLNK)
+
+    def add_program(self, program, path=None):
+        """A program of this machine with its libraries; without a path, only these."""
+        real = os.path.realpath(shutil.which(program) or program)
+        if path:
+            self.add(path, read(real))
         for library in re.findall(r"(/\S+) \(0x", lab.run("ldd", real, check=False).stdout):
             self.add(library, read(library))
 
@@ -117,44 +125,56 @@ def module_order(names):
     return order
 
 
-def initramfs():
+def initramfs(modules, add_more):
     archive = Initramfs()
     archive.add("init", INIT.encode())
     archive.add("bin/busybox", read(os.path.realpath(shutil.which("busybox"))))
     for tool in TOOLS:
         archive.add_program(tool, f"sbin/{tool}")
-    order = module_order(MODULES)
+    order = module_order(modules)
     for path in order:
         archive.add(f"modules/{os.path.basename(path)}", read(path), 0o644)
     archive.add("modules/order", "".join(f"{os.path.basename(p)}\n" for p in order).encode())
+    add_more(archive)
     return archive.bytes()
 
 
-class Guest:
-    """A running guest; it is ended with the lab. eth0 is joined to the vhost-user socket."""
+def vhost_nic(path):
+    """A virtio NIC joined to the net_vhost port at this socket, which is there already."""
+    # vectors=0: qemu's interrupt descriptors for vhost do not work without KVM.
+    return ("-chardev", f"socket,id=nic,path={path}", "-netdev", "vhost-user,id=net,chardev=nic",
+            "-device", "virtio-net-pci,netdev=net,romfile=,vectors=0")
 
-    def __init__(self, in_lab, vhost_socket):
+
+class Guest:
+    """A running guest; it is ended with the lab."""
+
+    def __init__(self, in_lab, devices, modules=("virtio_pci", "virtio_net", "wireguard"),
+                 add_more=lambda archive: None, cpus=1, memory=256, append=""):
         self.lab = in_lab
         image = os.path.join(in_lab.dir, "initramfs")
         console = os.path.join(in_lab.dir, "console.sock")
+        monitor = os.path.join(in_lab.dir, "monitor.sock")
+        self.namespace = in_lab.namespace("qemu")
         with open(image, "wb") as file:
-            file.write(initramfs())
+            file.write(initramfs(modules, add_more))
         kernel = glob.glob(os.path.join(KERNEL, "boot/vmlinuz-*"))[0]
-        # vectors=0: qemu's interrupt descriptors for vhost do not work without KVM.
-        self.process = in_lab.namespace("qemu").start(
+        self.process = self.namespace.start(
             "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none",
-            "-no-reboot", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", 1, "-m", 256,
-            "-object", "memory-backend-memfd,id=ram,size=256M,share=on",
+            "-no-reboot", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", cpus, "-m", memory,
+            "-object", f"memory-backend-memfd,id=ram,size={memory}M,share=on",
             "-numa", "node,memdev=ram", "-kernel", kernel, "-initrd", image,
-            "-append", "console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=1",
+            "-append", f"console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=1 {append}",
             "-serial", "stdio", "-serial", f"unix:{console},server=on,wait=off",
-            "-chardev", f"socket,id=nic,path={vhost_socket}",
-            "-netdev", "vhost-user,id=net,chardev=nic",
-            "-device", "virtio-net-pci,netdev=net,romfile=,vectors=0", log="guest.log")
+            "-qmp", f"unix:{monitor},server=on,wait=off", *devices, log="guest.log")
         lab.wait_for("qemu's console", lambda: self.alive() and os.path.exists(console))
         self.console = socket.socket(socket.AF_UNIX)
         self.console.connect(console)
         self.pending = b""
+        self.monitor = socket.socket(socket.AF_UNIX)
+        self.monitor.settimeout(10)
+        self.monitor.connect(monitor)
+        self.command("qmp_capabilities")
         self.answer("=up ", timeout=120)
 
     def alive(self):
@@ -190,6 +210,16 @@ class Guest:
         if check and status != 0:
             raise lab.LabError(f"guest: {command}: exit {status}: {text}")
         return text
+
+    def command(self, execute, **arguments):
+        """A command to qemu itself, which is carried out when this returns."""
+        self.monitor.sendall(json.dumps({"execute": execute, "arguments": arguments}).encode())
+        got = b""
+        while b'{"return"' not in got:
+            part = self.monitor.recv(65536)
+            got += part
+            if not part or b'{"error"' in got:
+                raise lab.LabError(f"qemu: {execute}: {got!r}")
 
     def write(self, path, text):
         self.run(f"printf %s {shlex.quote(text)} > {path}")

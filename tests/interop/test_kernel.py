@@ -38,7 +38,7 @@ class KernelSite(lab.Lab):
                                    config=config)
         self.gw.set_up("outer0", "192.0.2.1/24", "2001:db8:1::1/64")
         self.gw.set_up("inner0", "10.1.0.1/24", "fd01::1/64")
-        self.guest = guests.Guest(self, vhost)
+        self.guest = guests.Guest(self, guests.vhost_nic(vhost))
         for line in ("ip addr add 192.0.2.2/24 dev eth0",
                      "ip addr add 2001:db8:1::2/64 dev eth0 nodad", "ip link set eth0 up",
                      "ip link add wg0 type wireguard", "ip addr add 10.9.0.2/32 dev wg0",
