@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -162,6 +163,7 @@ def gather(options):
 
 def main():
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # labs are taken down
     rows = gather(options)
     print(bench_tables.targets(rows))
     if options.json:

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -155,7 +156,7 @@ class Bed:
 class Search:
     """Rates that passed, found in few trials; one set of trials serves both criteria."""
 
-    TRIES = 3  # what else the machine does now and then is not the gateway's
+    TRIES = 2  # what else the machine does now and then is not the gateway's
 
     def __init__(self, trial, capacity, steps):
         self.trial = trial
@@ -208,22 +209,22 @@ class Stages:
 def measure(bed, direction, name, tunnels, quick):
     """One row; a second attempt where the machine became another meanwhile."""
     row = attempt(bed, direction, name, tunnels, quick)
-    if row["ndr_pps"] < 0.6 * row["capacity_pps"]:
+    if row["pdr_pps"] < 0.6 * row["capacity_pps"]:
         other = attempt(bed, direction, name, tunnels, quick)
-        row = max(row, other, key=lambda made: made["ndr_pps"])
+        row = max(row, other, key=lambda made: made["pdr_pps"])
     return row
 
 
 def attempt(bed, direction, name, tunnels, quick):
     """One row: capacity with the way to the gateway always full, then the search."""
-    frames, seconds = FRAMES[name], 0.2 if quick else 0.3
+    frames, seconds = FRAMES[name], 0.1 if quick else 0.2
     bed.trial(direction, frames, tunnels, 0, 0.1)  # caches, clocks
     bed.gateway.telemetry("/wg/stages,on")
     full = bed.trial(direction, frames, tunnels, 0, seconds)
     stages = Stages(bed.gateway.telemetry("/wg/stages,off"), direction)
     capacity = full["received"] / full["seconds"]
     search = Search(lambda pps: bed.trial(direction, frames, tunnels, int(pps), seconds), capacity,
-                    6 if quick else 8)
+                    6 if quick else 7)
     ndr = search.highest(0)
     pdr = max(ndr, search.highest(PDR_LOSS))
     inner = sum(frame - ETHER for frame in frames) / len(frames)
@@ -244,7 +245,7 @@ def plan(quick):
     if quick:
         return [(MTU, 1, ["64B", "IMIX", "1518B"]), (MTU, 1000, ["64B"])]
     usual = ["64B", "IMIX", "1518B"]
-    return [(MTU, n, usual if n in (1, 8, 1000) else ["64B", "IMIX"])
+    return [(MTU, n, usual if n in (1, 1000) else ["64B"])
             for n in (1, 2, 4, 8, 100, 1000)] + [(JUMBO_MTU, 1, ["9000B"])]
 
 
@@ -268,6 +269,7 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", metavar="FILE")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # labs are taken down
     rows = run(options.quick, lambda row: print(json.dumps(row), flush=True))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
