@@ -209,7 +209,7 @@ class Stages:
 def measure(bed, direction, name, tunnels, quick):
     """One row; a second attempt where the machine became another meanwhile."""
     row = attempt(bed, direction, name, tunnels, quick)
-    if row["pdr_pps"] < 0.6 * row["capacity_pps"]:
+    if row["pdr_pps"] < 0.85 * row["capacity_pps"]:
         other = attempt(bed, direction, name, tunnels, quick)
         row = max(row, other, key=lambda made: made["pdr_pps"])
     return row
