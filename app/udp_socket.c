@@ -168,8 +168,8 @@ int udp_socket_set_mark(const struct udp_socket *socket, uint32_t fwmark)
 /* A message to send, with all that its msghdr points to. */
 struct outgoing {
 	union address to;
-	union control control;
 	struct iovec iov[SEND_SEGMENTS];
+	union control control; /* last: it holds a cmsghdr, which is of no fixed size */
 };
 
 static void add_control(
@@ -360,8 +360,8 @@ unsigned udp_socket_send_frames(const struct udp_socket *socket, struct rte_mbuf
 
 struct incoming {
 	union address from;
-	union control control;
 	struct iovec iov;
+	union control control; /* last, as above */
 };
 
 /* What the ancillary data tells. */

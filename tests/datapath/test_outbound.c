@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "datapath/lpm.h"
+#include "datapath/reclaim.h"
 
 /* A packet of the inner network to peer id, and its frame at the inner port. */
 static void make_plain(
@@ -587,6 +588,36 @@ static void packets_that_waited(void **state)
 	assert_int_equal(rig.far[2].activity.unanswered_since_ns, 0);
 }
 
+/* While a packet waits its peer goes, and another one gets the id: it must not get the packet. */
+static void the_id_passes_to_another_peer(void **state)
+{
+	static struct wg_activity activity;
+	static struct wg_session session;
+	struct dp_outer outer = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
+	struct packet inner, frame;
+	struct rte_mbuf *packet, *keepalive;
+	(void)state;
+	make_plain(1, 4, 100, &inner, &frame);
+	packet = kernel_packet(&inner, DP_PEER, 1);
+	inner.len = 0;
+	keepalive = kernel_packet(&inner, DP_PEER, 1);
+	assert_int_equal(dp_remove_peer(rig.dp, 1, forget, NULL), 0);
+	assert_int_equal(dp_retire_session(rig.dp, &rig.far[1].session, forget, NULL), 0);
+	dp_worker_quiescent(rig.worker);
+	dp_reclaim_poll(rig.dp->reclaim, UINT32_MAX);
+	session = rig.far[1].session;
+	session.local_index ^= 1u << 31; /* even the slot is the same */
+	assert_int_equal(dp_publish_peer(rig.dp, 1, 0, &activity), 0);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	dp_publish_session(rig.dp, &session);
+	dp_peer_set_session(rig.dp, 1, &session);
+	input(packet);
+	input(keepalive);
+	assert_dropped(DP_DROP_SESSION_GONE, 2);
+	assert_int_equal(session.send_counter, 0);
+	assert_int_equal(activity.last_sent_ns, 0);
+}
+
 static void packets_that_waited_too_long(void **state)
 {
 	struct packet inner, frame;
@@ -667,6 +698,7 @@ int main(void)
 		TEST(packets_without_room),
 		TEST(packets_of_the_kernel),
 		TEST(packets_that_waited),
+		TEST(the_id_passes_to_another_peer),
 		TEST(packets_that_waited_too_long),
 		TEST(full_queues_drop),
 	};

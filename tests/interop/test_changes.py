@@ -2,6 +2,7 @@
 """The configuration changes while the program runs; sockets, routes and endpoints follow."""
 import base64
 import os
+import time
 
 import lab
 
@@ -114,3 +115,52 @@ def test_pages_of_peers(site):
     assert set(sum(pages, [])) == set(gateway.show("peers").split())
     for page in (2, 0, 1, 1):
         assert gateway.telemetry(f"/wg/peers,{gateway.name},{page}") == pages[page]
+
+
+def test_ten_thousand_peers_by_one_setconf(site):
+    """Twice, the second time without a change; then half of them go. Traffic goes on."""
+    gateway, path = site.gateway, os.path.join(site.topology.dir, "many.conf")
+    own = lab.run("wg", "showconf", gateway.name).stdout
+    keys = [base64.b64encode(os.urandom(32)).decode() for _ in range(10000)]
+
+    def setconf(keys):
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(own)
+            for n, key in enumerate(keys):
+                file.write(f"[Peer]\nPublicKey = {key}\nEndpoint = 192.0.2.99:{n % 60000 + 1}\n"
+                           f"AllowedIPs = 10.{64 + n // 65536}.{n // 256 % 256}.{n % 256}/32\n")
+        begin = time.monotonic()
+        lab.run("wg", "setconf", gateway.name, path)
+        print(f"{len(keys)} peers: {time.monotonic() - begin:.2f} s")
+        assert gateway.telemetry("/wg/info")["peers"] == len(keys) + 1
+        assert site.ping_through()
+
+    assert site.ping_through()
+    for given in (keys, keys, keys[:5000]):
+        setconf(given)
+    assert set(gateway.show("peers").split()) == {site.client.public_key, *keys[:5000]}
+
+
+def test_all_allowed_ips_in_one_set(site):
+    """130,560 of them for one peer come back out, and so does a route for each."""
+    def beneath(prefix):
+        return site.topology.gw.ip_json("route", "show", "root", prefix)
+
+    gateway, peer = site.gateway, lab.keypair()[1]
+    prefixes = [f"10.{128 + n // 65280}.{n % 65280 // 255}.{n % 255}/32" for n in range(130560)]
+    path = os.path.join(site.topology.dir, "wide.conf")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(f"[Peer]\nPublicKey = {peer}\n")
+        for at in range(0, len(prefixes), 100):
+            file.write(f"AllowedIPs = {', '.join(prefixes[at:at + 100])}\n")
+    begin = time.monotonic()
+    lab.run("wg", "addconf", gateway.name, path)
+    print(f"{len(prefixes)} allowed IPs: {time.monotonic() - begin:.2f} s")
+    shown = {line.split("\t")[0]: line.split("\t")[1].split()
+             for line in gateway.show("allowed-ips").splitlines()}
+    assert set(shown[peer]) == set(prefixes)
+    assert len(beneath("10.128.0.0/9")) == len(prefixes)
+    assert site.ping_through()
+    gateway.set("peer", peer, "remove")
+    lab.wait_for("the routes to go", lambda: not beneath("10.128.0.0/9"), timeout=30)
+    assert site.ping_through()

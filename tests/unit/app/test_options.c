@@ -164,7 +164,7 @@ static const struct {
 		"--config /etc/wireguard/.conf: the file must be called NAME.conf, as "
 		"wg0.conf"},
 	{"dpdk-wg -- --aead openssl",
-		"--aead openssl: must be one of auto, sodium, ipsec-mb, avx512"},
+		"--aead openssl: must be one of auto, sodium, ipsec-mb, avx2, avx512"},
 	{"dpdk-wg -- --mtu 1279", "--mtu 1279: must be 1280 to 9216"},
 	{"dpdk-wg -- --mtu 9217", "--mtu 9217: must be 1280 to 9216"},
 	{"dpdk-wg -- --mtu 9000k", "--mtu 9000k: must be 1280 to 9216"},
