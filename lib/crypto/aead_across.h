@@ -77,7 +77,7 @@ struct across_kernel {
 	/* The arrangement for the next of 'left' packets; packet order[0] is the longest. */
 	const struct across_arrangement *(*gather)(
 		const struct aead_op *ops, const uint8_t *order, unsigned left, unsigned *count);
-	unsigned length_step; /* packets that differ by less count as of one length */
+	unsigned length_step; /* packets that differ by less may count as of one length */
 	void (*wipe_registers)(void);
 };
 

@@ -36,43 +36,54 @@ static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsign
 	return batch->ops->open(batch, ops, n);
 }
 
-/* ---- with AVX-512 ---- */
+/* ---- choices, measured with bench_aead --grid ---- */
 
-/* A single packet fills the lanes from about here on. */
-#define ALONE_BYTES 4096
-
-/* ChaCha20 takes 16 blocks or 32 at a time, of the texts and one more of each packet. */
 #define BLOCK_BYTES 64
-#define PASS_BLOCKS 32
 
-/* Two or three packets whose last pass would be mostly idle; measured with bench_aead's method. */
-static bool fills_badly(const struct aead_op *ops, unsigned n)
+/* What ChaCha20 takes for a burst: the blocks of the texts, and one more of each packet. */
+static unsigned count_blocks(const struct aead_op *ops, unsigned n)
 {
-	unsigned blocks = n, last;
+	unsigned blocks = n;
 
 	for (unsigned i = 0; i < n; i++)
 		blocks += (ops[i].len + BLOCK_BYTES - 1) / BLOCK_BYTES;
-	last = (blocks - 1) % PASS_BLOCKS + 1;
-	if (blocks <= PASS_BLOCKS)
-		return n == 2 && last > 16 && last < 20;
-	return blocks <= 5 * PASS_BLOCKS / 2 && last <= (n == 2 ? 12 : 6);
+	return blocks;
 }
 
+/* How many lanes of the last of passes over so many are in use. */
+static unsigned last_pass(unsigned blocks, unsigned lanes)
+{
+	return (blocks - 1) % lanes + 1;
+}
+
+/* Lanes come in sets of 16; one packet's Poly1305 fills them from about 4 KiB on. */
 static bool better_alone_avx512(const struct aead_op *ops, unsigned n)
 {
+	unsigned blocks, last;
+
 	if (n > 3)
 		return false;
 	if (n == 1)
-		return ops[0].len < ALONE_BYTES;
-	return fills_badly(ops, n);
+		return ops[0].len < 4096;
+	blocks = count_blocks(ops, n);
+	last = last_pass(blocks, 32);
+	if (blocks <= 32)
+		return n == 2 && last > 16 && last < 20;
+	return blocks <= 80 && last <= (n == 2 ? 12 : 6);
 }
 
-/* ---- with AVX2 ---- */
-
+/* Lanes come in sets of 8. */
 static bool better_alone_avx2(const struct aead_op *ops, unsigned n)
 {
-	(void)ops;
-	return n == 1;
+	unsigned blocks, last;
+
+	if (n > 2)
+		return false;
+	blocks = count_blocks(ops, n);
+	last = last_pass(blocks, 8);
+	if (n == 1)
+		return blocks < 24 || (blocks < 64 && last < 7);
+	return blocks > 16 && blocks < 40 && last < 3;
 }
 
 /* ---- creation ---- */

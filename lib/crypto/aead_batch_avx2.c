@@ -155,7 +155,7 @@ static const struct across_kernel kernel = {
 	.xor_block = xor_block,
 	.xor_part = xor_part,
 	.gather = gather,
-	.length_step = POLY1305_ROW_BYTES,
+	.length_step = 144, /* classes up to jumbo packets */
 	.wipe_registers = wipe_registers,
 };
 
