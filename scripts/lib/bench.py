@@ -60,13 +60,16 @@ def measure_aead(quick):
 
 
 def measure_pipeline(quick):
-    # Small packets with many peers, and all sizes with one.
-    several = ["--helper", "1"] if os.cpu_count() > 1 else []
-    rounds = ["--rounds", "11" if quick else "41"]
-    sizes = "64,1420" if quick else "64,128,256,512,1024,1420"
-    peers = "1000,100000" if quick else "10,1000,100000,1000000"
-    return (rows_of(f"{BENCH}/bench_pipeline", *rounds, "--peers", "1", "--sizes", sizes, *several)
-            + rows_of(f"{BENCH}/bench_pipeline", *rounds, "--peers", peers, "--sizes", "64,1420"))
+    # All numbers of peers for the smallest and the largest; all sizes with one.
+    ends, between = "64,1420", "128,256,512,1024"
+    peers = "1,1000,100000" if quick else "1,10,1000,100000,1000000"
+    common = ["--rounds", "11" if quick else "41"]
+    if os.cpu_count() > 1:
+        common += ["--helper", "1"]
+    rows = rows_of(f"{BENCH}/bench_pipeline", *common, "--peers", peers, "--sizes", ends)
+    if not quick:
+        rows += rows_of(f"{BENCH}/bench_pipeline", *common, "--peers", "1", "--sizes", between)
+    return rows
 
 
 def measure_touch(_quick):
@@ -95,6 +98,10 @@ def measure_prefixes(quick):
     return rows
 
 
+def measure_handshake(quick):
+    return rows_of(f"{BENCH}/bench_handshake", "--count", "1024" if quick else "8192")
+
+
 def measure_throughput(quick):
     return bench_throughput.run(quick, lambda row: print(
         f"  {row['test']} {row['direction']}: NDR {row['ndr_pps'] / 1e6:.2f} Mpps, PDR "
@@ -111,6 +118,7 @@ PARTS = {
     "pipeline": measure_pipeline,
     "touch": measure_touch,
     "prefixes": measure_prefixes,
+    "handshake": measure_handshake,
     "throughput": measure_throughput,
     "tcp": measure_tcp,
 }

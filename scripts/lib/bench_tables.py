@@ -94,7 +94,8 @@ def workers(rows):
             how = "helped" if row.get("helped", True) else "each its own"
             lines.append([row["direction"], row["size"], f"{row['peers']:,}", how,
                           number(row["cycles"]), f"{alone['cycles'] / row['cycles']:.2f}"])
-    return table(["direction", "bytes", "peers", "how", "cycles a packet", "times one worker"], lines)
+    return table(["direction", "bytes", "peers", "how", "cycles a packet", "times one worker"],
+                 lines)
 
 
 def stages(rows):
@@ -141,6 +142,12 @@ def prefixes(rows):
                          + [number(any_row["inserted_s"], 2), number(any_row["mb"])])
     return table(["content", "table", "1,024 keys", "4,096 keys", "262,144 keys", "inserted in s",
                   "MB"], lines)
+
+
+def handshake(rows):
+    return table(["who", "µs a handshake", "a second", "times its cryptography"], [
+        [row["who"], number(row["us"], 1), number(1e6 / row["us"]),
+         number(row["us"] / row["primitives_us"], 2)] for row in pick(rows, "handshake")])
 
 
 def throughput(rows):
@@ -264,10 +271,12 @@ def targets(rows):
 TABLES = {
     "machine": machine, "aead": aead, "aead-fills": aead_fills, "pipeline": pipeline,
     "workers": workers, "stages": stages, "touch": touch, "prefixes": prefixes,
-    "throughput": throughput, "tcp": tcp, "model": model, "sizing": sizing, "targets": targets,
+    "handshake": handshake, "throughput": throughput, "tcp": tcp, "model": model,
+    "sizing": sizing, "targets": targets,
 }
 # What is printed after each part.
 OF_PART = {
     "aead": ["aead", "aead-fills"], "pipeline": ["pipeline", "workers", "stages"],
-    "touch": ["touch"], "prefixes": ["prefixes"], "throughput": ["throughput"], "tcp": ["tcp"],
+    "touch": ["touch"], "prefixes": ["prefixes"], "handshake": ["handshake"],
+    "throughput": ["throughput"], "tcp": ["tcp"],
 }

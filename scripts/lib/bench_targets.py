@@ -98,6 +98,13 @@ def prefixes(lines):
         lines.most("prefixes", f"{content}: memory", 200, [r["mb"] for r in found], "{:.0f}", " MB")
 
 
+def handshake(lines):
+    for who in ("control alone", "1 handshake lcore"):
+        lines.most("handshake", f"a handshake answered by {who}: times its cryptography", 1.1,
+                   [row["us"] / row["primitives_us"] for row in
+                    pick(lines.rows, "handshake", who=who)], "{:.2f}")
+
+
 def whole(lines):
     for direction in ("outbound", "inbound"):
         for row in pick(lines.rows, "throughput", tunnels=1000, direction=direction, size="64B"):
@@ -115,5 +122,6 @@ def lines(rows):
     aead(made)
     pipeline(made)
     prefixes(made)
+    handshake(made)
     whole(made)
     return made.made

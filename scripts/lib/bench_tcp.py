@@ -14,7 +14,7 @@ UDP_BYTES = 64
 
 
 def measure(a, b, processes):
-    """Waits for the tunnel, then (Gbit/s, CPU seconds a GB of one end, small UDP packets a second)."""
+    """Waits for the tunnel; (Gbit/s, CPU seconds a GB of one end, small UDP packets a second)."""
     lab.wait_for("the tunnel", lambda: a.ping("10.8.0.2", count=1, deadline=1), timeout=20)
     before = sum(map(lab.cpu_seconds, processes))
     speed = lab.iperf(a, b, "10.8.0.2", "-t", SECONDS)

@@ -39,7 +39,8 @@ def chart(title, x_name, y_name, x_labels, series):
     for value in range(0, top + 1, step):
         out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" '
                    f'y2="{y(value):.1f}" stroke="#ddd"/>')
-        out.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{value:,}</text>')
+        out.append(f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" '
+                   f'text-anchor="end">{value:,}</text>')
     for position, label in zip(x, x_labels):
         out.append(f'<text x="{position:.1f}" y="{HEIGHT - BOTTOM + 18}" '
                    f'text-anchor="middle">{label}</text>')
@@ -127,8 +128,8 @@ def pipeline_by_size(rows):
     if not rows:
         return None
     x, series = lines_of(rows, "size", "direction", lambda row: row["cycles"])
-    for name, values in lines_of(rows, "size", "direction", lambda row: row["aead_cycles"])[1].items():
-        series[f"{name}: AEAD"] = values
+    _, aead = lines_of(rows, "size", "direction", lambda row: row["aead_cycles"])
+    series.update({f"{name}: AEAD": values for name, values in aead.items()})
     return chart("Pipeline, one peer, one worker", "bytes", "cycles a packet", x, series)
 
 
@@ -153,8 +154,8 @@ def pipeline_by_workers(rows):
              "2": lambda row: row["workers"] == 2 and not row.get("helped", True)}
     series = {}
     for direction, size in cases:
-        found = [next((row for row in pick(rows, "pipeline", direction=direction, size=size, peers=1)
-                       if wanted(row)), None) for wanted in kinds.values()]
+        of_case = pick(rows, "pipeline", direction=direction, size=size, peers=1)
+        found = [next(filter(wanted, of_case), None) for wanted in kinds.values()]
         series[f"{direction}, {size}"] = [row and hz / row["cycles"] / 1e6 for row in found]
     used = [n for n in range(len(kinds)) if any(values[n] for values in series.values())]
     return chart("Pipeline, by workers", "workers", "million packets a second",
@@ -162,17 +163,16 @@ def pipeline_by_workers(rows):
                  {name: [values[n] for n in used] for name, values in series.items()})
 
 
-def stages(rows):
-    rows = pick(rows, "stages")
-    bars_of = sorted({(row["direction"], row["size"], row["peers"]) for row in rows
-                      if row["size"] == min(r["size"] for r in rows)}, reverse=True)
-    if not bars_of:
+def stages(rows, direction):
+    rows = pick(rows, "stages", direction=direction)
+    rows = pick(rows, "stages", size=min((row["size"] for row in rows), default=0))
+    if not rows:
         return None
-    series = {stage: [sum(row["cycles"] for row in pick(
-        rows, "stages", stage=stage, direction=d, size=s, peers=p)) for d, s, p in bars_of]
-        for stage in dict.fromkeys(row["stage"] for row in rows)}
-    return bars(f"Stages of the pipeline, {bars_of[0][1]} bytes", "cycles a packet",
-                [f"{d}, {p:,} peer{'s' * (p > 1)}" for d, _, p in bars_of], series)
+    peers = sorted({row["peers"] for row in rows})
+    series = {stage: [sum(row["cycles"] for row in pick(rows, "stages", stage=stage, peers=n))
+                      for n in peers] for stage in dict.fromkeys(row["stage"] for row in rows)}
+    return bars(f"Stages {direction}, {rows[0]['size']} bytes, each packet of a random peer",
+                "cycles a packet", [f"{n:,} peer{'s' * (n > 1)}" for n in peers], series)
 
 
 def throughput_by_size(rows):
@@ -213,7 +213,9 @@ def throughput_cycles(rows):
 PLOTS = {
     "aead-by-size": aead_by_size, "pipeline-by-size": pipeline_by_size,
     "pipeline-by-peers": pipeline_by_peers, "pipeline-by-workers": pipeline_by_workers,
-    "stages": stages, "throughput-by-size": throughput_by_size,
+    "stages-outbound": lambda rows: stages(rows, "outbound"),
+    "stages-inbound": lambda rows: stages(rows, "inbound"),
+    "throughput-by-size": throughput_by_size,
     "throughput-by-tunnels": throughput_by_tunnels, "throughput-cycles": throughput_cycles,
 }
 

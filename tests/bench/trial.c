@@ -38,12 +38,8 @@ static unsigned receive(struct run *run);
 
 static void drop_what_waits(struct run *run)
 {
-	uint64_t received;
-
-	do {
-		received = run->result->received;
-		receive(run);
-	} while (run->result->received != received);
+	while (receive(run) > 0)
+		;
 }
 
 static void run_paced(struct run *run)
