@@ -21,6 +21,7 @@ import time
 import lab
 import pytest
 import wgpeer
+from traffic import Traffic
 from wgpeer import COOKIE_REPLY, DATA, INITIATION, RESPONSE, ProtocolError, flipped
 
 LAN4, LAN6 = "10.1.0.2", "fd01::2"
@@ -1073,19 +1074,19 @@ def test_removed_peer(new, bench, host, drops):
     client.check(host)
 
 
+def set_private_key(bench, key):
+    lab.run("wg", "set", bench.gateway.name, "private-key", "/dev/stdin", input=text(key.private))
+
+
 def test_private_key_change(new, bench, host):
     """A session belongs to the keys that made it: none survives the interface's private key."""
     client = new()
     old = client.connect()
     client.check(host)
     key = wgpeer.Key()
-
-    def set_key(made):
-        lab.run("wg", "set", bench.gateway.name, "private-key", "/dev/stdin", input=text(made.private))
-
-    set_key(bench.static)  # the same key changes nothing
+    set_private_key(bench, bench.static)  # the same key changes nothing
     client.check(host)
-    set_key(key)
+    set_private_key(bench, key)
     try:
         client.drain()
         client.sessions.clear()
@@ -1103,7 +1104,7 @@ def test_private_key_change(new, bench, host):
         client.connect()
         client.check(host)
     finally:
-        set_key(bench.static)
+        set_private_key(bench, bench.static)
 
 
 def test_preshared_key_change(new, bench, host):
@@ -1121,6 +1122,77 @@ def test_preshared_key_change(new, bench, host):
     time.sleep(0.025)
     client.connect()
     client.check(host)
+
+
+def numbers(way):
+    return [number for _, number in way]
+
+
+def test_private_key_change_under_traffic(new, bench, drops):
+    """
+    From the moment of the change, and for every peer: no packet is sent or taken under a session of the
+    old key, also while the peers do not know the new one. What is for them waits until they do.
+    """
+    hosts, clients, key = [Host(bench), Host(bench)], [new(), new()], wgpeer.Key()
+    for client in clients:
+        client.connect()
+        client.check(hosts[0])
+    try:
+        with Traffic(clients[0], hosts[0]) as first, Traffic(clients[1], hosts[1]) as second:
+            set_private_key(bench, key)
+            for traffic in (first, second):
+                traffic.old, traffic.changed = traffic.sessions[-1], traffic.mark()
+            for traffic in (first, second):
+                # It is asked for by who its peer is now, whom it does not know; then it is told.
+                traffic.wait("an initiation under the new key", lambda t=traffic: t.strangers > 0)
+                traffic.configure(remote_public=key.public)
+                traffic.initiate()
+            for traffic in (first, second):
+                traffic.wait("a session", lambda t=traffic: len(t.sessions) > 1)
+                traffic.flows(traffic.sessions[-1])
+            for traffic in (first, second):
+                traffic.stop_and_settle()
+    finally:
+        set_private_key(bench, bench.static)
+        for host in hosts:
+            host.sock.close()
+    for traffic in (first, second):
+        for way in (traffic.inbound, traffic.outbound):
+            assert [n for session, n in way if session is traffic.old and n >= traffic.changed] == []
+    lost = sum(traffic.sent - len(set(numbers(traffic.outbound))) for traffic in (first, second))
+    assert lost == drops.since("stage_full"), drops.changed()
+
+
+def test_preshared_key_change_under_traffic(new, bench, drops):
+    """
+    The session goes on, and no packet is lost by the change: neither when it was made at one end, where
+    handshakes then fail, nor when at both and the next handshake uses it. No other peer notices.
+    """
+    hosts = [Host(bench), Host(bench)]
+    client, other = new(psk=PSK), new(psk=PSK)
+    for each in (client, other):
+        each.connect()
+        each.check(hosts[0])
+    with Traffic(client, hosts[0]) as traffic, Traffic(other, hosts[1]) as bystander:
+        first = traffic.sessions[0]
+        bench.set(client, "preshared-key", "/dev/stdin", input=text(PSK[::-1]))
+        traffic.flows(first)
+        traffic.initiate()
+        traffic.wait("a response that does not authenticate", lambda: traffic.refused == 1)
+        traffic.flows(first)
+        traffic.configure(psk=PSK[::-1])
+        assert traffic.sessions == [first]
+        traffic.initiate()
+        traffic.wait("a session", lambda: len(traffic.sessions) == 2)
+        traffic.flows(traffic.sessions[-1])
+        traffic.stop_and_settle()
+        bystander.stop_and_settle()
+    for host in hosts:
+        host.sock.close()
+    for each in (traffic, bystander):
+        assert numbers(each.outbound) == list(range(each.sent)), drops.changed()
+        assert numbers(each.inbound) == list(range(each.sent)), drops.changed()
+    assert len(bystander.sessions) == 1 and traffic.strangers == 0
 
 
 def test_set_of_the_same_changes_nothing(new, bench, host):
