@@ -3,10 +3,15 @@
 A thousand tunnels that renew their keys all the time, under traffic: not one packet may be lost by it.
 
 The gateway's clock runs fast (tests/tools/fastclock.c), and so does that of its peers, a thousand of
-them in one process (tests/tools/swarm.c): 120 seconds of theirs are a few of ours. Half of the handshakes
-are begun by the gateway, half by the peers; they come together, as they do when a gateway was restarted.
-No packet is sent before the one before it of its flow arrived, so that no queue of the kernel's can
-overflow: all that is lost was lost by one of the ends.
+them in one process (tests/tools/swarm.c): 120 seconds of theirs are 12 of ours. All begin at the same
+moment, as they do when a gateway was restarted, and so come together again at each renewal: the gateway
+is under load, and answers with cookies. No packet is sent before the one before it of its flow arrived,
+so that no queue of the kernel's can overflow: all that is lost was lost by one of the ends.
+
+The clock also makes a handshake take FACTOR times as long to its ends as it should, and be asked for
+again as often. That bounds what can be shown: by a clock of 20 or more, a thousand at once ask for more
+handshakes than two cores compute, sessions end before there are new ones, and packets that wait for one
+are given up.
 """
 import os
 import re
@@ -17,9 +22,8 @@ import lab
 import wgpeer
 
 FULL = os.environ.get("DPDK_WG_FULL") == "yes"
-# A handshake takes FACTOR times as long to its ends as it should, and is as often asked for again.
-PEERS, FACTOR, RATE = 1000, 20, 4000
-SECONDS = 300 if FULL else 16
+PEERS, FACTOR, RATE = 1000, 10, 4000
+SECONDS = 300 if FULL else 15
 REKEY_S = 120 / FACTOR
 
 
@@ -62,6 +66,8 @@ def test_thousand_tunnels_rekey_under_traffic(topology):
     print(counts, gateway.drops())
     assert counts["sent"] == counts["received"] + counts["lost"]
     assert counts["lost"] == counts["late"] == 0, (counts, gateway.drops())
-    # Each tunnel had its keys renewed as often as its clock says, but for the last time.
-    assert counts["sessions"] >= PEERS * (SECONDS / REKEY_S - 1)
+    assert not {"session_expired", "session_gone", "stage_full", "stage_purged", "control_full",
+                "replayed", "forged"} & set(gateway.drops()), gateway.drops()
+    # Each tunnel was made, and had its keys renewed as often as there was time for that.
+    assert counts["sessions"] >= PEERS * (1 + (SECONDS - 2) // (REKEY_S + 0.5))
     assert gateway.stop() == 0, gateway.tail()

@@ -7,14 +7,19 @@
  *
  * Usage: swarm GATEWAY-IPV4 PORT GATEWAY-KEY KEYS FACTOR SECONDS PACKETS-A-SECOND
  *
+ * All of them begin at once.
+ *
  *   GATEWAY-KEY  its public key, 64 hexadecimal digits
  *   KEYS         a file of the peers' private keys, 32 bytes each. Peer n has the outer address
  *                198.18.0.0 + n, port 51820, which must be local, and the inner one 10.128.0.0 + n
  *
- * A flow has one packet under way at a time; one that is not there after two seconds is lost. The
- * last line: sent, received, lost, late; then handshakes begun and finished, cookies, and the
- * longest time of a packet in microseconds. An end that breaks a rule of the protocol fails an
- * assertion.
+ * A flow has one packet under way at a time; one that is not there after two seconds is lost. It
+ * had its sessions when at its sending both tunnels on its way had one with some seconds to live:
+ * such a packet waits for no handshake. The last line: sent, received, lost, those of the lost that
+ * had their sessions, late; then initiations, responses and sessions of the peers, packets that
+ * they gave up themselves, data that came too late for its session, and the longest time in
+ * microseconds of a packet that had its sessions. An end that breaks a rule of the protocol fails
+ * an assertion.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -39,10 +44,12 @@
 #define OUTER_FIRST   0xc6120000u /* 198.18.0.0 */
 #define INNER_FIRST   0x0a800000u /* 10.128.0.0 */
 #define OUTER_PORT    51820
-#define START_NS      (2 * NS_PER_SEC) /* in which all of them begin */
 #define LOST_AFTER_NS (2 * NS_PER_SEC)
-/* The first packet waits for a handshake, and that perhaps for a cookie: not one of the storm. */
+/* The first packet waits for a handshake, and that perhaps for a cookie. */
 #define FIRST_LOST_AFTER_NS (20 * NS_PER_SEC)
+/* A session that ends while a packet is under way is none, and the other end's is a little older.
+ */
+#define LEFT_NS LOST_AFTER_NS
 
 struct end {
 	struct node *node;
@@ -50,7 +57,7 @@ struct end {
 	int sock;
 	/* The flow that begins here */
 	uint64_t serial, sent_ns, due_ns;
-	bool waiting;
+	bool waiting, had_sessions; /* the packet under way */
 };
 
 static struct {
@@ -60,7 +67,7 @@ static struct {
 	struct rng rng;
 	int epoll;
 	uint64_t begin_ns, factor, seconds, interval_ns;
-	uint64_t sent, received, lost, late, longest_ns;
+	uint64_t sent, received, lost, lost_with_sessions, late, longest_ns;
 } swarm;
 
 static void read_arguments(char **argv);
@@ -186,7 +193,7 @@ static void deliver(void *arg, struct node *node, struct wg_peer *peer, const st
 	}
 	from->waiting = false;
 	swarm.received++;
-	if (packet->serial > 1 && now - from->sent_ns > swarm.longest_ns)
+	if (from->had_sessions && now - from->sent_ns > swarm.longest_ns)
 		swarm.longest_ns = now - from->sent_ns;
 }
 
@@ -237,6 +244,14 @@ static void receive(unsigned n)
 	}
 }
 
+static bool has_session(const struct end *end)
+{
+	const struct node_peer *peer = wg_peer_user(end->gateway);
+	uint64_t until_ns = protocol_time().mono_ns + LEFT_NS * swarm.factor;
+
+	return peer->current && wg_session_alive(peer->current, until_ns);
+}
+
 static void send_packet(unsigned n, uint64_t now)
 {
 	struct end *end = &swarm.ends[n];
@@ -248,6 +263,7 @@ static void send_packet(unsigned n, uint64_t now)
 	end->due_ns =
 		now + swarm.interval_ns * 3 / 4 + rng_below(&swarm.rng, swarm.interval_ns / 2);
 	end->waiting = true;
+	end->had_sessions = has_session(end) && has_session(&swarm.ends[packet.to]);
 	swarm.sent++;
 	node_send(end->node, end->gateway, &packet);
 }
@@ -263,9 +279,11 @@ static void service(unsigned n, bool ending)
 		real - end->sent_ns > (end->serial == 1 ? FIRST_LOST_AFTER_NS : LOST_AFTER_NS)) {
 		end->waiting = false;
 		swarm.lost++;
-		printf("lost: packet %llu of peer %u after %llu ms\n",
+		swarm.lost_with_sessions += end->had_sessions;
+		printf("lost: packet %llu of peer %u after %llu ms%s\n",
 			(unsigned long long)end->serial, n,
-			(unsigned long long)((real - swarm.begin_ns) / NS_PER_MS));
+			(unsigned long long)((real - swarm.begin_ns) / NS_PER_MS),
+			end->had_sessions ? ", though it had its sessions" : "");
 	}
 	if (!end->waiting && !ending && real >= end->due_ns)
 		send_packet(n, real);
@@ -285,8 +303,6 @@ static void run(void)
 	uint64_t begin = true_ns();
 	bool ending = false;
 
-	for (unsigned n = 0; n < swarm.count; n++)
-		swarm.ends[n].due_ns = begin + n * START_NS / swarm.count;
 	while (!ending || anything_under_way()) {
 		ending = true_ns() - begin > swarm.seconds * NS_PER_SEC;
 		for (unsigned n = 0; n < swarm.count; n++) {
@@ -305,7 +321,7 @@ static void run(void)
 
 static void report(void)
 {
-	unsigned initiations = 0, responses = 0, published = 0, dropped = 0;
+	unsigned initiations = 0, responses = 0, published = 0, dropped = 0, unknown = 0;
 
 	for (unsigned n = 0; n < swarm.count; n++) {
 		const struct node_counts *counts = &swarm.ends[n].node->counts;
@@ -314,9 +330,12 @@ static void report(void)
 		responses += counts->responses;
 		published += counts->published;
 		dropped += counts->purged + counts->dropped;
+		unknown += counts->unknown;
 	}
-	printf("sent %" PRIu64 " received %" PRIu64 " lost %" PRIu64 " late %" PRIu64
-	       " initiations %u responses %u sessions %u given-up %u longest_us %" PRIu64 "\n",
-		swarm.sent, swarm.received, swarm.lost, swarm.late, initiations, responses,
-		published, dropped, swarm.longest_ns / 1000);
+	printf("sent %" PRIu64 " received %" PRIu64 " lost %" PRIu64 " lost_with_sessions %" PRIu64
+	       " late %" PRIu64
+	       " initiations %u responses %u sessions %u given-up %u unknown %u longest_us %" PRIu64
+	       "\n",
+		swarm.sent, swarm.received, swarm.lost, swarm.lost_with_sessions, swarm.late,
+		initiations, responses, published, dropped, unknown, swarm.longest_ns / 1000);
 }
