@@ -3,7 +3,8 @@
 Abuse and faults, one after the other against one running gateway: floods, damaged datagrams, clients of
 its sockets that misbehave, queues and buffers that run out, ports and interfaces that go down, peers by
 the thousand. After each of them the program runs, the tunnel works, and no packet buffer, descriptor or
-memory is lost: the fixture counts. With DPDK_WG_FULL=yes each lasts LONGER times as long.
+memory is lost: the fixture counts. With DPDK_WG_FULL=yes each lasts LONGER times as long, and those run that take the
+most time (full_only).
 
 A session that is established must not lose a packet by any of it. Where the load is above what this
 machine's cables carry, the kernel loses frames before the program can see them: those are counted too
@@ -21,7 +22,9 @@ import wgpeer
 from abuse import OUTER4, OUTER6, PORT
 from wgpeer import Key
 
-LONGER = 10 if os.environ.get("DPDK_WG_FULL") == "yes" else 1
+FULL = os.environ.get("DPDK_WG_FULL") == "yes"
+LONGER = 10 if FULL else 1
+full_only = pytest.mark.skipif(not FULL, reason="takes many seconds: DPDK_WG_FULL=yes")
 CROWD = 2000
 SESSION_SLOTS = 1 << 22  # LIMIT_INDEX_BITS
 WAN4, WAN6 = "192.0.2.2", "2001:db8:1::2"
@@ -236,8 +239,9 @@ def with_cookie(abused):
 
 @pytest.mark.parametrize("make, counters", [
     (unknown, ["handshake_cookie_sent"]),
-    (replayed, ["handshake_cookie_sent", "handshake_rate_limited", "handshake_replayed"]),
-    (with_cookie, ["handshake_rate_limited"])], ids=["spoofed", "replayed", "with-cookie"])
+    pytest.param(replayed, ["handshake_cookie_sent", "handshake_rate_limited", "handshake_replayed"],
+                 marks=full_only),
+    pytest.param(with_cookie, ["handshake_rate_limited"], marks=full_only)], ids=["spoofed", "replayed", "with-cookie"])
 def test_handshake_flood(abused, rest, make, counters):
     """
     Established sessions lose nothing to a flood of handshakes several times beyond what control can
@@ -293,6 +297,7 @@ class stopped:  # pylint: disable=invalid-name
         self.process.send_signal(lab.signal.SIGCONT)
 
 
+@full_only
 def test_silent_peers_do_not_take_the_buffers(abused, rest):
     """
     Packets for peers that do not answer wait for them: for enough peers they would be all buffers
@@ -401,6 +406,7 @@ def test_uapi_clients(abused, rest):
     abused.assert_none_lost(pings.finish(), losses)
 
 
+@full_only
 def test_telemetry_at_full_speed(abused, rest):
     """Each answer is control's work: it must not cost a packet, nor may a client hold it up."""
     commands = ["/wg/info", "/wg/peers", "/wg/drops", "/wg/lcores", "/wg/host,outer0", "/wg/peer,x",
@@ -430,6 +436,7 @@ def test_telemetry_at_full_speed(abused, rest):
     abused.assert_none_lost(pings, losses)
 
 
+@full_only
 def test_peers_by_the_thousand_under_traffic(abused, rest):
     """Peers come and go in thousands, by addconf, syncconf and set: sessions of others lose nothing."""
     losses, pings = abused.losses(), abused.pings(4 * LONGER)
