@@ -111,9 +111,7 @@ static void add_peer(struct interface *interface, struct wg_peer *peer)
 	gateway->peers[id] = peer;
 	if (id >= gateway->peer_ids)
 		gateway->peer_ids = id + 1;
-	if (dp_publish_peer(gateway->dp, id, interface->id, wg_peer_activity(peer)) != 0)
-		log_error("%s: out of memory: a peer that was added will carry no traffic",
-			interface->name);
+	dp_publish_peer(gateway->dp, id, interface->id, wg_peer_activity(peer));
 }
 
 static void peer_released(void *arg, void *activity)

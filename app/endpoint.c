@@ -53,8 +53,9 @@ static void prepare(struct interface *interface, const struct wg_path *path,
 	};
 	memcpy(macs, way->destination, MIRROR_MAC_BYTES);
 	memcpy(macs + MIRROR_MAC_BYTES, way->source_mac, MIRROR_MAC_BYTES);
-	outer->header_len = (uint8_t)outer_prepare(
-		outer->header, macs, &local, &path->remote, DATA_TRAFFIC_CLASS);
+	outer->header_len =
+		outer_prepare(outer->header, macs, &local, &path->remote, DATA_TRAFFIC_CLASS) &
+		0x7f;
 }
 
 /* How the kernel would send there; by its own socket as long as nothing else is known. */

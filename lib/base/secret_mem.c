@@ -24,7 +24,7 @@
 #endif
 
 #define LINE	   64u
-#define SLAB_BYTES (256u << 10)
+#define SLAB_BYTES (2u << 20) /* a huge page: a million sessions are read at random */
 #define SMALL_MOST 4096u /* larger objects have a mapping each */
 
 #ifdef PLAIN_HEAP
@@ -221,6 +221,7 @@ static struct slab *map_slab(size_t bytes)
 	if (p == MAP_FAILED)
 		return NULL;
 	heap.below = p;
+	(void)madvise(p, mapped, MADV_HUGEPAGE); /* where the kernel gives any */
 	/* Neither can fail on a mapping of ours, but with an old kernel; it is a second fence. */
 	(void)madvise(p, mapped, MADV_DONTDUMP);
 	(void)madvise(p, mapped, MADV_DONTFORK);

@@ -146,7 +146,13 @@ static inline struct dp_peer *dp_peer_by_id(const struct dp *dp, uint32_t id)
 {
 	if (unlikely(id >= LIMIT_PEERS)) /* DP_LPM_NONE too */
 		return NULL;
-	return atomic_load_explicit(&dp->peers[id], memory_order_acquire);
+	struct dp_peer *peer = &dp->peers[id];
+	return likely(atomic_load_explicit(&peer->live, memory_order_acquire)) ? peer : NULL;
+}
+
+static inline void dp_prefetch_peer(const struct dp *dp, uint32_t id)
+{
+	rte_prefetch0(&dp->peers[id < LIMIT_PEERS ? id : 0]);
 }
 
 static inline struct wg_session *dp_session_in_slot(const struct dp *dp, uint32_t index)

@@ -18,7 +18,8 @@
 #include "datapath/reclaim.h"
 #include "datapath/roam.h"
 
-#define SESSION_SLOTS (1ul << LIMIT_INDEX_BITS)
+#define HUGE_PAGE_BYTES ((uintptr_t)2 << 20)
+#define SESSION_SLOTS	(1ul << LIMIT_INDEX_BITS)
 
 static int create_tables(struct dp *dp);
 static int create_rings(struct dp *dp);
@@ -43,12 +44,22 @@ int dp_create(unsigned workers, struct dp **out)
 	return 0;
 }
 
-/* Zeroed address space that costs memory page by page as it is written. */
+/*
+ * Zeroed address space that costs memory as it is written, in huge pages where the kernel gives
+ * any. bytes: whole huge pages, else page by page.
+ */
 static void *reserve(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+	uint8_t *p = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	uint8_t *at = (uint8_t *)(((uintptr_t)p + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1));
+	if (at > p)
+		munmap(p, (size_t)(at - p));
+	munmap(at + bytes, HUGE_PAGE_BYTES - (size_t)(at - p));
+	madvise(at, bytes, MADV_HUGEPAGE); /* refused: the same, but slower */
+	return at;
 }
 
 static void unreserve(void *p, size_t bytes)
@@ -144,23 +155,19 @@ static void release_lpm(void *arg, void *object)
 	dp_lpm_destroy(object);
 }
 
-/* With its endpoint: a worker may give it another one until the end. */
-static void release_peer(void *arg, void *object)
+/* The endpoint of a peer that no worker can be at any more: until then one may give it another. */
+static void release_outer(void *arg, void *object)
 {
 	struct dp_peer *peer = object;
 	(void)arg;
-	rte_free((void *)(uintptr_t)atomic_load_explicit(&peer->outer, memory_order_relaxed));
-	rte_free(peer);
+	rte_free((void *)(uintptr_t)atomic_exchange_explicit(
+		&peer->outer, NULL, memory_order_relaxed));
 }
 
 static void destroy_peers(struct dp *dp)
 {
-	for (uint32_t id = 0; id < dp->peers_end; id++) {
-		struct dp_peer *peer = atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
-		if (peer == NULL)
-			continue;
-		release_peer(NULL, peer);
-	}
+	for (uint32_t id = 0; id < dp->peers_end; id++)
+		release_outer(NULL, &dp->peers[id]);
 }
 
 static void destroy_nexthops(struct dp *dp)
@@ -275,25 +282,26 @@ int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn r
 	return 0;
 }
 
-int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity)
+void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity)
 {
 	assert(id < LIMIT_PEERS && interface < LIMIT_INTERFACES && dp_find_peer(dp, id) == NULL);
-	struct dp_peer *peer = rte_zmalloc("wg_peer", sizeof(*peer), alignof(struct dp_peer));
-	if (peer == NULL)
-		return -ENOMEM;
+	struct dp_peer *peer = &dp->peers[id];
 	if (dp->peers_end <= id)
 		dp->peers_end = id + 1;
 	peer->id = id;
 	peer->interface = (uint8_t)interface;
 	peer->activity = activity;
-	atomic_store_explicit(&dp->peers[id], peer, memory_order_release);
-	return 0;
+	atomic_store_explicit(&peer->current, NULL, memory_order_relaxed);
+	atomic_store_explicit(&peer->next, NULL, memory_order_relaxed);
+	atomic_store_explicit(&peer->outer, NULL, memory_order_relaxed);
+	atomic_store_explicit(&peer->live, true, memory_order_release);
 }
 
 struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id)
 {
 	assert(id < LIMIT_PEERS);
-	return atomic_load_explicit(&dp->peers[id], memory_order_relaxed);
+	struct dp_peer *peer = &dp->peers[id];
+	return atomic_load_explicit(&peer->live, memory_order_acquire) ? peer : NULL;
 }
 
 void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session)
@@ -323,6 +331,7 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 		if (copy == NULL)
 			return -ENOMEM;
 		*copy = *outer;
+		copy->special = outer->via_kernel || outer->mtu != 0;
 	}
 	const struct dp_outer *old = atomic_load_explicit(&peer->outer, memory_order_acquire);
 	do {
@@ -342,9 +351,9 @@ int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg
 	assert(peer != NULL);
 	if (dp_reclaim_reserve(dp->reclaim, 2) != 0)
 		return -ENOMEM;
-	atomic_store_explicit(&dp->peers[id], NULL, memory_order_release);
+	atomic_store_explicit(&peer->live, false, memory_order_release);
+	retire(dp, release_outer, NULL, peer);
 	retire(dp, released, arg, peer->activity);
-	retire(dp, release_peer, NULL, peer);
 	return 0;
 }
 

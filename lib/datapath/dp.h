@@ -7,8 +7,8 @@
  * read through the pointers and report quiescent once a turn (worker.h); no pointer from here
  * survives a turn.
  *
- * Memory: tables by index are reserved address space (a page is taken when its first entry is set),
- * everything else is rte_malloc'ed.
+ * Memory: tables by index are reserved address space (a page is taken when its first entry is set,
+ * in huge pages where there are any), everything else is rte_malloc'ed.
  */
 #ifndef DATAPATH_DP_H
 #define DATAPATH_DP_H
@@ -16,6 +16,7 @@
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/addr.h"
@@ -42,27 +43,36 @@ static_assert(OUTER_HEADER_MAX <= DP_OUTER_HEADER_ROOM, "outer header fits");
  * [const after publish, but for learned]
  */
 struct dp_outer {
-	uint8_t header_len; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
-	uint8_t port;	    /* the port it leaves through; its MTU bounds the IP packet */
+	/* What a packet touches: one cache line */
+	alignas(64) uint8_t header[OUTER_HEADER_MAX];
+	uint8_t header_len : 7; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
+	uint8_t special : 1;	/* look behind the line; set by dp_peer_set_outer() */
+	uint8_t port;		/* the port it leaves through; its MTU bounds the IP packet */
+
 	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
 	bool learned; /* [control rw once published] a worker's, and control has not heard of it */
 	uint32_t scope_id; /* via_kernel to a link-local address: the link; else 0 */
-	alignas(8) uint8_t header[DP_OUTER_HEADER_ROOM];
 };
+static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");
 
-/* A peer as workers see it. One cache line. */
+/*
+ * A peer as workers see it: its place in dp->peers, one cache line. Removing it only clears live,
+ * so who found it goes on to the end of the turn; it is used again when a grace period has passed.
+ */
 struct dp_peer {
-	alignas(64) uint32_t id;	      /* [const after publish] */
-	uint8_t interface;		      /* [const after publish] */
-	struct wg_activity *activity;	      /* [const after publish], the stamps [workers w] */
+	alignas(64) _Atomic bool live;	      /* [control w, workers r] */
+	uint8_t interface;		      /* [const while live] */
+	uint32_t id;			      /* [const while live] */
+	struct wg_activity *activity;	      /* [const while live], the stamps [workers w] */
 	_Atomic(struct wg_session *) current; /* [control w, workers r] */
 	/* [control w, workers r] Takes current's place for sealing once it is proven. */
 	_Atomic(struct wg_session *) next;
 	/* [control and workers exchange: roam.h] NULL: no endpoint */
 	_Atomic(const struct dp_outer *) outer;
 };
+static_assert(sizeof(struct dp_peer) == 64, "one cache line");
 
 /* A WireGuard interface as workers see it. */
 struct dp_interface {
@@ -100,8 +110,7 @@ struct dp_nexthop {
 struct dp {
 	/* [control w, workers r] Slot of a receiver index -> session; compare the whole index. */
 	_Atomic(struct wg_session *) *sessions;
-	/* [control w, workers r] Peer id -> peer. */
-	_Atomic(struct dp_peer *) *peers;
+	struct dp_peer *peers; /* by id; those that are live */
 	/* [control w, workers r] Next hop id -> next hop; NULL is DP_NEXTHOP_HOST. */
 	_Atomic(struct dp_nexthop *) *nexthops;
 	/* Inner destination -> next hop id; no match is the host. Changed by control in place. */
@@ -185,8 +194,8 @@ void dp_publish_session(struct dp *dp, struct wg_session *session);
  * it stays published. */
 int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg);
 
-/* Publishes a peer without session and endpoint. 0 or -ENOMEM. */
-int dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
+/* Publishes a peer without session and endpoint. An id that was removed: after its release. */
+void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
 /* The published peer, or NULL. */
 struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id);
 /*

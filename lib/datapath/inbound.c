@@ -331,7 +331,7 @@ static void find_sessions(struct dp_worker *worker, struct inbound *in)
 		} else if (unlikely(!wg_session_alive(session, worker->now_ns))) {
 			dp_batch_add(&expired, in->mbufs[i]);
 		} else {
-			rte_prefetch0(&dp->peers[session->peer_id]);
+			dp_prefetch_peer(dp, session->peer_id);
 			keep(in, kept, i);
 			in->sessions[kept] = session;
 			in->ops[kept++].key = session->receive_key;
@@ -347,7 +347,6 @@ static inline void prefetch_run(const struct inbound *in, unsigned i)
 {
 	const struct dp_peer *peer = in->peers[i];
 	const struct wg_session *session = in->sessions[i];
-	rte_prefetch0(&session->replay_lock);
 	rte_prefetch0(&session->replay.blocks[in->ops[i].counter / 64 % REPLAY_BLOCKS]);
 	rte_prefetch0(peer->activity);
 	rte_prefetch0(atomic_load_explicit(&peer->outer, memory_order_relaxed));
@@ -360,9 +359,6 @@ static void find_peers(struct dp_worker *worker, struct inbound *in)
 	unknown.n = 0;
 	for (unsigned i = 0; i < in->n; i++) {
 		in->peers[i] = dp_peer_by_id(worker->dp, in->sessions[i]->peer_id);
-		rte_prefetch0(in->peers[i]);
-	}
-	for (unsigned i = 0; i < in->n; i++) {
 		/* An index belongs to one interface: its other ports do not know it. */
 		if (unlikely(in->peers[i] == NULL || in->peers[i]->interface != in->interface[i])) {
 			dp_batch_add(&unknown, in->mbufs[i]);
@@ -502,7 +498,7 @@ static void hint_confirm(struct dp_worker *worker, const struct inbound *in, uns
 static inline bool rekey_is_due(
 	const struct dp_peer *peer, const struct wg_session *session, uint64_t now_ns)
 {
-	return session->initiator && wg_session_age_ns(session, now_ns) >= WG_REKEY_ON_RECEIVE_NS &&
+	return wg_session_age_ns(session, now_ns) >= WG_REKEY_ON_RECEIVE_NS && session->initiator &&
 	       atomic_load_explicit(&peer->current, memory_order_relaxed) == session;
 }
 

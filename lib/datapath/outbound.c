@@ -280,11 +280,9 @@ static void route_run(struct dp *dp, struct dp_tunnel_burst *burst, unsigned beg
 	}
 	dp_lookup_run(&lookup, allowed, ids);
 	for (unsigned i = begin; i < end; i++)
-		rte_prefetch0(&dp->peers[ids[i]]);
-	for (unsigned i = begin; i < end; i++) {
+		dp_prefetch_peer(dp, ids[i]);
+	for (unsigned i = begin; i < end; i++)
 		burst->peers[i] = dp_peer_by_id(dp, ids[i]);
-		rte_prefetch0(burst->peers[i]);
-	}
 }
 
 static void route(struct dp_worker *worker, struct dp_tunnel_burst *burst)
@@ -336,8 +334,8 @@ static void load_sessions(struct dp_tunnel_burst *burst)
 		burst->outers[i] = atomic_load_explicit(&peer->outer, memory_order_acquire);
 		if (i > 0 && peer == burst->peers[i - 1])
 			continue;
-		rte_prefetch0(burst->sessions[i]);
-		rte_prefetch0((const char *)burst->sessions[i] + WG_CACHE_LINE);
+		rte_prefetch0(
+			(const char *)burst->sessions[i] + offsetof(struct wg_session, send_key));
 		rte_prefetch0(burst->outers[i]);
 		rte_prefetch0(peer->activity);
 	}
@@ -355,8 +353,8 @@ static void find_sessions(struct dp_worker *worker, struct dp_tunnel_burst *burs
 		if (unlikely(burst->outers[i] == NULL)) {
 			set_kind(m, DP_UNREACHABLE, burst, i);
 			dp_batch_add(&control, m);
-		} else if (unlikely(
-				   session == NULL || !wg_session_alive(session, worker->now_ns))) {
+		} else if (unlikely(session == NULL ||
+				    !wg_session_may_seal(session, worker->now_ns))) {
 			set_kind(m, DP_STAGE, burst, i);
 			dp_batch_add(&control, m);
 		} else if (unlikely(!has_room(m))) {
@@ -419,7 +417,7 @@ static inline void put_headers(uint8_t *text, const struct dp_outer *outer, unsi
 	if (outer->header_len == OUTER_HEADER4_BYTES)
 		memcpy(header, outer->header, 48);
 	else
-		memcpy(header, outer->header, DP_OUTER_HEADER_ROOM);
+		memcpy(header, outer, DP_OUTER_HEADER_ROOM);
 	outer_finish(header, outer->header_len, payload_len, ecn, ip_id);
 }
 
@@ -474,7 +472,8 @@ static void seal(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 static inline bool rekey_is_due(const struct wg_session *session, uint64_t counter, uint64_t now_ns)
 {
 	return counter >= WG_REKEY_AFTER_MESSAGES ||
-	       (session->initiator && wg_session_age_ns(session, now_ns) >= WG_REKEY_AFTER_TIME_NS);
+	       (session->initiator &&
+		       wg_session_sealing_age_ns(session, now_ns) >= WG_REKEY_AFTER_TIME_NS);
 }
 
 static void account(struct dp_worker *worker, const struct dp_tunnel_burst *burst)
@@ -521,7 +520,9 @@ static inline bool goes_by_kernel(
 	const struct dp_outer *outer = burst->outers[i];
 	const struct dp_port *port = &worker->dp->ports[outer->port];
 	unsigned len = burst->mbufs[i]->data_len - ETHER_HEADER_BYTES;
-	return outer->via_kernel || len > port->mtu || (outer->mtu != 0 && len > outer->mtu);
+	return len > port->mtu ||
+	       (unlikely(outer->special) &&
+		       (outer->via_kernel || (outer->mtu != 0 && len > outer->mtu)));
 }
 
 /* Sets what travels with a sealed frame. */

@@ -55,8 +55,9 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 		memcpy(macs, seen->header, sizeof(macs));
 	}
 	out->learned = true;
+	out->special = out->via_kernel || out->mtu != 0;
 	out->header_len =
-		(uint8_t)outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS);
+		outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS) & 0x7f;
 }
 
 static void tell(struct dp *dp, uint32_t peer_id, const struct dp_outer *replaced)

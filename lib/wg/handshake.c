@@ -426,7 +426,7 @@ static struct wg_session *derive_session(
 	session->local_index = handshake->local_index;
 	session->remote_index = handshake->remote_index;
 	session->peer_id = peer->id;
-	session->born_ns = now_ns;
+	wg_session_set_born(session, now_ns);
 	session->initiator = initiator;
 	atomic_init(&session->confirmed, initiator);
 	atomic_init(&session->proven, initiator);

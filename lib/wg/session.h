@@ -4,14 +4,16 @@
  * section 5.4.5). Made and freed by the device (control thread), used by workers from the moment it
  * is published until a grace period after it was retired.
  *
- * Laid out by direction: opening reads the first line, sealing the second, the window comes last.
+ * Laid out by direction: opening reads the first line and the window behind it, sealing the last.
  */
 #ifndef WG_SESSION_H
 #define WG_SESSION_H
 
+#include <assert.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "wg/constants.h"
@@ -20,26 +22,37 @@
 #define WG_CACHE_LINE 64
 
 struct wg_session {
-	/* Opening. [const after publish, workers r] */
+	/* Opening: one line and a block of the window. [const after publish, workers r] */
 	alignas(WG_CACHE_LINE) uint8_t receive_key[WG_KEY_BYTES];
+	uint64_t born_ns;     /* set by wg_session_set_born() */
 	uint32_t local_index; /* the index that the peer sends to us */
 	uint32_t peer_id;
-	uint64_t born_ns;
-	bool initiator;		/* we began this handshake: rekeying is ours */
 	_Atomic bool confirmed; /* [control w, workers r] the peer has proven its keys */
-	_Atomic bool proven;	/* [workers w] so says a worker, and control is being told */
+	/* [workers w] under the lock: the one lock on the data path */
+	atomic_flag replay_lock;
+	struct replay_window replay;
+
+	/* Sealing: one line. send_counter [workers w] by wg_session_reserve() only */
+	alignas(WG_CACHE_LINE) uint8_t send_key[WG_KEY_BYTES];
+	_Atomic uint64_t send_counter;
+	uint64_t sealing_born_ns; /* the same as born_ns, in this line */
+	uint32_t remote_index;
+	bool initiator;	     /* we began this handshake: rekeying is ours */
+	_Atomic bool proven; /* [workers w] so says a worker, and control is being told */
 	_Atomic bool
 		rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
-
-	/* Sealing. send_counter [workers w] by wg_session_reserve() only; the rest const */
-	alignas(WG_CACHE_LINE) uint8_t send_key[WG_KEY_BYTES];
-	uint32_t remote_index;
-	_Atomic uint64_t send_counter;
-
-	/* [workers w] under the lock: the one lock on the data path */
-	alignas(WG_CACHE_LINE) atomic_flag replay_lock;
-	struct replay_window replay;
 };
+
+static_assert(offsetof(struct wg_session, replay.blocks) == WG_CACHE_LINE,
+	"what opening always reads is one line");
+static_assert(offsetof(struct wg_session, rekey_asked) <
+		      offsetof(struct wg_session, send_key) + WG_CACHE_LINE,
+	"and what sealing does");
+
+static inline void wg_session_set_born(struct wg_session *session, uint64_t now_ns)
+{
+	session->born_ns = session->sealing_born_ns = now_ns;
+}
 
 /*
  * Reserves n consecutive counters (n >= 1) and returns the first, or UINT64_MAX when they would
@@ -65,10 +78,22 @@ static inline uint64_t wg_session_age_ns(const struct wg_session *session, uint6
 	return now_ns > session->born_ns ? now_ns - session->born_ns : 0;
 }
 
-/* True while packets may be sealed or opened with it: younger than REJECT_AFTER_TIME. */
+/* The same, for who seals. */
+static inline uint64_t wg_session_sealing_age_ns(const struct wg_session *session, uint64_t now_ns)
+{
+	return now_ns > session->sealing_born_ns ? now_ns - session->sealing_born_ns : 0;
+}
+
+/* True while packets may be opened with it: younger than REJECT_AFTER_TIME. */
 static inline bool wg_session_alive(const struct wg_session *session, uint64_t now_ns)
 {
 	return wg_session_age_ns(session, now_ns) < WG_REJECT_AFTER_TIME_NS;
+}
+
+/* True while packets may be sealed with it: the same. */
+static inline bool wg_session_may_seal(const struct wg_session *session, uint64_t now_ns)
+{
+	return wg_session_sealing_age_ns(session, now_ns) < WG_REJECT_AFTER_TIME_NS;
 }
 
 static inline void wg_session_lock_replay(struct wg_session *session)

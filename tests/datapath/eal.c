@@ -10,11 +10,17 @@
 
 int eal_start(unsigned megabytes)
 {
-	char args[][32] = {"test", "--no-huge", "--no-pci", "-m", "", "-l", "0", "--no-telemetry",
+	return eal_start_pages(megabytes, false);
+}
+
+int eal_start_pages(unsigned megabytes, bool huge)
+{
+	char args[][32] = {"test", "", "--no-pci", "-m", "", "-l", "0", "--no-telemetry",
 		"--log-level=error", ""};
 	char *argv[sizeof(args) / sizeof(args[0])];
 	for (unsigned i = 0; i < sizeof(args) / sizeof(args[0]); i++)
 		argv[i] = args[i];
+	snprintf(args[1], sizeof(args[1]), huge ? "--in-memory" : "--no-huge");
 	snprintf(args[4], sizeof(args[4]), "%u", megabytes);
 	snprintf(args[9], sizeof(args[9]), "--file-prefix=wgt%d", getpid());
 	return rte_eal_init(sizeof(argv) / sizeof(argv[0]), argv);

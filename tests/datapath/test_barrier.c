@@ -149,7 +149,7 @@ static void nothing_authentic_changes_nothing(void **unused)
 	(void)unused;
 	rig.far[1].session.confirmed = false;
 	rig.far[2].session.initiator = true;
-	rig.far[2].session.born_ns = RIG_NOW_NS - WG_REKEY_ON_RECEIVE_NS;
+	wg_session_set_born(&rig.far[2].session, RIG_NOW_NS - WG_REKEY_ON_RECEIVE_NS);
 	for (enum bad bad = 0; bad < BAD_COUNT; bad++) {
 		remember(&before);
 		for (unsigned i = 0; i < 200; i++) {
@@ -170,7 +170,7 @@ static void expired_sessions_change_nothing(void **unused)
 	static struct state before;
 	struct packet inner, frame;
 	(void)unused;
-	rig.far[1].session.born_ns = RIG_NOW_NS - WG_REJECT_AFTER_TIME_NS;
+	wg_session_set_born(&rig.far[1].session, RIG_NOW_NS - WG_REJECT_AFTER_TIME_NS);
 	remember(&before);
 	make_good(1, 100, &inner, &frame);
 	rig_receive(0, &frame);

@@ -609,7 +609,8 @@ static void rekey_hints(void **state)
 	for (unsigned i = 0; i < 8; i++) {
 		bool initiator = i & 1, old = i & 2, current = i & 4;
 		rig.far[1].session.initiator = initiator;
-		rig.far[1].session.born_ns = RIG_NOW_NS - WG_REKEY_ON_RECEIVE_NS + !old;
+		wg_session_set_born(
+			&rig.far[1].session, RIG_NOW_NS - WG_REKEY_ON_RECEIVE_NS + !old);
 		dp_peer_set_session(rig.dp, 1, current ? &rig.far[1].session : NULL);
 		receive_text(1, &inner);
 		assert_delivered(&inner);
@@ -740,11 +741,11 @@ static void sessions_that_do_not_serve(void **state)
 	struct packet inner;
 	(void)state;
 	make_inner(1, 4, 80, &inner);
-	rig.far[1].session.born_ns = RIG_NOW_NS - WG_REJECT_AFTER_TIME_NS;
+	wg_session_set_born(&rig.far[1].session, RIG_NOW_NS - WG_REJECT_AFTER_TIME_NS);
 	receive_text(1, &inner);
 	assert_dropped(DP_DROP_SESSION_EXPIRED, 1);
 	rig.far[1].our_port = 51821; /* interface 1's */
-	rig.far[1].session.born_ns++;
+	wg_session_set_born(&rig.far[1].session, rig.far[1].session.born_ns + 1);
 	receive_text(1, &inner);
 	assert_dropped(DP_DROP_UNKNOWN_INDEX, 1);
 	rig.far[1].our_port = 51820;

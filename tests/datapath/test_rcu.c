@@ -10,6 +10,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include <rte_pause.h>
 #include <rte_ring.h>
 
 #include "base/bytes.h"
@@ -73,7 +74,7 @@ static void move(unsigned turn)
 {
 	static struct packet frames[RIG_PEERS];
 	uint32_t id = 1 + turn % 3;
-	struct dp_peer *peer = atomic_load(&rig.dp->peers[id]);
+	struct dp_peer *peer = dp_find_peer(rig.dp, id);
 	struct packet *frame = &frames[id];
 	if (peer == NULL || turn % 4 != 0)
 		return;
@@ -138,7 +139,7 @@ static void renew_session(uint32_t id, uint32_t index)
 	make_key(session->send_key, index);
 	session->local_index = session->remote_index = index;
 	session->peer_id = id;
-	session->born_ns = RIG_NOW_NS;
+	wg_session_set_born(session, RIG_NOW_NS);
 	dp_publish_session(rig.dp, session);
 	dp_peer_set_session(rig.dp, id, session);
 	if (current[id] != NULL)
@@ -154,6 +155,13 @@ static void end_session(uint32_t id)
 	current[id] = NULL;
 }
 
+static void wait_for_grace(void)
+{
+	while (dp_reclaim_pending(rig.dp->reclaim) > 0)
+		if (dp_reclaim_poll(rig.dp->reclaim, 100) == 0)
+			rte_pause();
+}
+
 static void renew_peer(uint32_t id, const struct dp_outer *outer)
 {
 	struct wg_activity *activity = aligned_alloc(64, sizeof(*activity));
@@ -161,7 +169,8 @@ static void renew_peer(uint32_t id, const struct dp_outer *outer)
 	memset(activity, 0, sizeof(*activity));
 	end_session(id);
 	assert_int_equal(dp_remove_peer(rig.dp, id, release_activity, NULL), 0);
-	assert_int_equal(dp_publish_peer(rig.dp, id, rig.far[id].interface, activity), 0);
+	wait_for_grace(); /* before its id serves again */
+	dp_publish_peer(rig.dp, id, rig.far[id].interface, activity);
 	assert_int_equal(dp_peer_set_outer(rig.dp, id, outer), 0);
 }
 
@@ -185,7 +194,8 @@ static void replace_the_rigs_peers(struct dp_outer outers[RIG_PEERS])
 		outers[id] = *atomic_load(&dp_find_peer(rig.dp, id)->outer);
 		assert_int_equal(dp_remove_peer(rig.dp, id, keep, NULL), 0);
 		assert_int_equal(dp_retire_session(rig.dp, &rig.far[id].session, keep, NULL), 0);
-		assert_int_equal(dp_publish_peer(rig.dp, id, rig.far[id].interface, activity), 0);
+		wait_for_grace();
+		dp_publish_peer(rig.dp, id, rig.far[id].interface, activity);
 		assert_int_equal(dp_peer_set_outer(rig.dp, id, &outers[id]), 0);
 	}
 }

@@ -29,7 +29,7 @@ static void start(void)
 static void renew(struct far *far)
 {
 	replay_init(&far->session.replay);
-	far->session.born_ns = RIG_NOW_NS - 10 * NS_PER_SEC;
+	wg_session_set_born(&far->session, RIG_NOW_NS - 10 * NS_PER_SEC);
 	far->session.initiator = false;
 	atomic_store(&far->session.confirmed, true);
 	atomic_store(&far->session.proven, false);

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "world.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_cycles.h>
+#include <rte_malloc.h>
+
+#include "base/bytes.h"
+#include "base/secret_mem.h"
+#include "crypto/aead_batch.h"
+#include "datapath/lpm.h"
+#include "datapath/spread.h"
+#include "eal.h"
+#include "wg/messages.h"
+
+/* The far end of a session: what its packets are made from. */
+struct far {
+	uint8_t key[WG_KEY_BYTES];
+	uint64_t counter;
+	uint32_t index;
+};
+
+struct dp *world_dp;
+
+static const uint8_t outer_mac[6] = {2, 0, 0, 0, 0, 0x10};
+static const uint8_t inner_mac[6] = {2, 0, 0, 0, 0, 0x11};
+static const uint8_t far_mac[6] = {2, 0, 0, 0, 0, 0x99};
+static const uint64_t born_ns = 1000 * NS_PER_SEC;
+
+static struct rte_mempool *pool;
+static struct far *fars;
+static struct wg_session **sessions;
+static struct wg_activity **activities;
+static unsigned peer_count;
+static uint64_t random_state = 1;
+static pthread_t thread;
+
+void die(const char *what)
+{
+	fprintf(stderr, "bench: %s\n", what);
+	exit(1);
+}
+
+uint64_t random_of(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static void *allocate(size_t bytes)
+{
+	void *p = secret_alloc(bytes);
+	if (p == NULL)
+		die("no memory for so many peers");
+	return p;
+}
+
+/* ---- set-up ---- */
+
+static void set_up_ports(void)
+{
+	struct dp_port port = {.outer = true, .mtu = 9216};
+	memcpy(port.mac, outer_mac, 6);
+	dp_set_port(world_dp, WORLD_OUTER_PORT, &port);
+	port.outer = false;
+	port.inner = true;
+	memcpy(port.mac, inner_mac, 6);
+	dp_set_port(world_dp, WORLD_INNER_PORT, &port);
+}
+
+static void set_up_routes(void)
+{
+	struct dp_nexthop inner = {.kind = DP_NEXTHOP_PORT, .port = WORLD_INNER_PORT};
+	struct dp_nexthop tunnel = {.kind = DP_NEXTHOP_WG, .interface = 0};
+	struct ip_addr local;
+	struct ip_prefix lan, wan;
+	memcpy(inner.ether, far_mac, 6);
+	memcpy(inner.ether + 6, inner_mac, 6);
+	ip_addr_parse("198.51.100.1", &local);
+	ip_prefix_parse("192.168.0.0/16", &lan);
+	ip_prefix_parse("10.0.0.0/8", &wan);
+	if (dp_add_interface(world_dp, 0, WORLD_MTU) != 0 ||
+		dp_set_nexthop(world_dp, 0, &inner) != 0 ||
+		dp_set_nexthop(world_dp, 1, &tunnel) != 0 ||
+		dp_set_locals(world_dp, &local, 1) != 0 ||
+		dp_lpm_set(world_dp->routes, &lan, 0) != 0 ||
+		dp_lpm_set(world_dp->routes, &wan, 1) != 0)
+		die("no memory");
+	dp_interface_set_listen_port(world_dp, 0, 51820);
+}
+
+void world_start(unsigned most_peers, bool huge)
+{
+	if (eal_start_pages(256 + most_peers / 1024, huge) < 0)
+		die("EAL does not start");
+	pool = rte_pktmbuf_pool_create("pool", 4 * WORLD_BATCH - 1, 0, DP_MBUF_PRIV_BYTES,
+		RTE_PKTMBUF_HEADROOM + WORLD_MAX_BYTES + 128, SOCKET_ID_ANY);
+	fars = calloc(most_peers, sizeof(*fars));
+	sessions = calloc(most_peers, sizeof(*sessions));
+	activities = calloc(most_peers, sizeof(*activities));
+	if (pool == NULL || fars == NULL || sessions == NULL || activities == NULL ||
+		dp_create(2, &world_dp) != 0)
+		die("no memory");
+	set_up_ports();
+	set_up_routes();
+}
+
+void world_stop(void)
+{
+	dp_destroy(world_dp);
+	for (unsigned i = 0; i < peer_count; i++) {
+		secret_free(sessions[i]);
+		secret_free(activities[i]);
+	}
+	free(sessions);
+	free(activities);
+	free(fars);
+	rte_mempool_free(pool);
+	eal_stop();
+}
+
+static void make_session(uint32_t id)
+{
+	struct wg_session *session = allocate(sizeof(*session));
+	sessions[id] = session;
+	for (unsigned i = 0; i < WG_KEY_BYTES; i++) {
+		session->receive_key[i] = fars[id].key[i] = (uint8_t)random_of(&random_state);
+		session->send_key[i] = (uint8_t)random_of(&random_state);
+	}
+	/* Slots at random, each once: an odd factor permutes them. */
+	session->local_index = (id * 2654435761u) & ((1u << LIMIT_INDEX_BITS) - 1);
+	fars[id].index = session->local_index;
+	session->peer_id = id;
+	wg_session_set_born(session, born_ns);
+	atomic_store(&session->confirmed, true);
+	replay_init(&session->replay);
+}
+
+static void add_peer(uint32_t id)
+{
+	struct dp_outer outer = {.port = WORLD_OUTER_PORT};
+	struct endpoint src = {.port = 51820}, dst = {.port = 40000};
+	struct ip_prefix prefix = {.addr = {.family = IP_V4}, .bits = 32};
+	uint8_t macs[12];
+	make_session(id);
+	activities[id] = allocate(sizeof(*activities[id]));
+	store_be32(prefix.addr.bytes, 10u << 24 | id);
+	ip_addr_parse("198.51.100.1", &src.addr);
+	ip_addr_parse("203.0.113.9", &dst.addr);
+	memcpy(macs, far_mac, 6);
+	memcpy(macs + 6, outer_mac, 6);
+	outer.header_len = outer_prepare(outer.header, macs, &src, &dst, 0) & 0x7f;
+	dp_publish_peer(world_dp, id, 0, activities[id]);
+	if (dp_peer_set_outer(world_dp, id, &outer) != 0 ||
+		dp_lpm_set(world_dp->interfaces[0].allowed, &prefix, id) != 0)
+		die("no memory for so many peers");
+	dp_publish_session(world_dp, sessions[id]);
+	dp_peer_set_session(world_dp, id, sessions[id]);
+}
+
+void world_add_peers(unsigned count)
+{
+	for (; peer_count < count; peer_count++) {
+		add_peer(peer_count);
+		dp_reclaim_poll(world_dp->reclaim, 8);
+	}
+}
+
+/* ---- players ---- */
+
+/* The sent frames are kept until the batch is over, as a NIC's queue would. */
+static uint16_t take_sent(void *arg, unsigned port, struct rte_mbuf **mbufs, uint16_t n)
+{
+	struct player *player = arg;
+	(void)port;
+	memcpy(&player->sent_mbufs[player->sent], mbufs, n * sizeof(mbufs[0]));
+	player->sent += n;
+	return n;
+}
+
+void player_init(struct player *player, unsigned id)
+{
+	struct dp_worker_config config = {
+		.id = id, .backend = AEAD_BACKEND_AUTO, .send = take_sent, .send_arg = player};
+	*player = (struct player){.random_state = 88172645463325252u + id, .run = 1};
+	player->sealer = aead_batch_create(AEAD_BACKEND_AUTO);
+	if (player->sealer == NULL || dp_worker_create(world_dp, &config, &player->worker) != 0)
+		die("no memory for a worker");
+	player->worker->now_ns = born_ns;
+}
+
+void player_end(struct player *player)
+{
+	dp_worker_destroy(player->worker);
+	aead_batch_destroy(player->sealer);
+}
+
+static void put_ipv4(uint8_t *ip, unsigned len, uint32_t src, uint32_t dst)
+{
+	memset(ip, 0, 20);
+	ip[IPV4_VERSION_IHL] = 0x45;
+	store_be16(ip + IPV4_TOTAL_LENGTH, (uint16_t)len);
+	ip[IPV4_TTL] = 64;
+	ip[IPV4_PROTOCOL] = IP_PROTOCOL_UDP;
+	store_be32(ip + IPV4_SRC, src);
+	store_be32(ip + IPV4_DST, dst);
+	checksum_store(ip + IPV4_CHECKSUM, checksum_finish(checksum_add(0, ip, 20)));
+}
+
+static void put_ether(uint8_t *frame, const uint8_t dst[6])
+{
+	memcpy(frame + ETHER_DST, dst, 6);
+	memcpy(frame + ETHER_SRC, far_mac, 6);
+	store_be16(frame + ETHER_TYPE, ETHER_TYPE_IPV4);
+}
+
+static uint8_t *append(struct rte_mbuf *m, unsigned len)
+{
+	uint8_t *frame = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)len);
+	if (frame == NULL)
+		die("a packet buffer is too small");
+	return frame;
+}
+
+static void make_outbound(struct rte_mbuf *m, unsigned size, uint32_t id)
+{
+	uint8_t *frame = append(m, 14 + size);
+	put_ether(frame, inner_mac);
+	put_ipv4(frame + 14, size, 0xc0a80001, 10u << 24 | id);
+}
+
+static unsigned padded_bytes(unsigned size)
+{
+	return RTE_MIN((size + 15) & ~15u, (unsigned)WORLD_MTU);
+}
+
+/* All but the seal. */
+static struct aead_op make_inbound(struct rte_mbuf *m, unsigned size, uint32_t id)
+{
+	unsigned padded = padded_bytes(size);
+	uint8_t *frame = append(m, 14 + 28 + 32 + padded);
+	uint8_t *udp = frame + 34, *message = frame + 42, *text = message + 16;
+	put_ether(frame, outer_mac);
+	put_ipv4(frame + 14, 28 + 32 + padded, 0xcb007109, 0xc6336401);
+	store_be16(udp + UDP_SRC_PORT, 40000);
+	store_be16(udp + UDP_DST_PORT, 51820);
+	store_be16(udp + UDP_LENGTH, (uint16_t)(8 + 32 + padded));
+	store_be16(udp + UDP_CHECKSUM, 0);
+	store_le32(message, WG_MSG_DATA);
+	store_le32(message + 4, fars[id].index);
+	store_le64(message + 8, fars[id].counter);
+	memset(text, 0, padded);
+	put_ipv4(text, size, 10u << 24 | id, 0xc0a80001);
+	return (struct aead_op){
+		.data = text,
+		.key = fars[id].key,
+		.counter = fars[id].counter++,
+		.len = padded,
+	};
+}
+
+void player_make(struct player *player, enum direction direction, unsigned size)
+{
+	struct aead_op ops[WORLD_BURST];
+	uint32_t id = 0;
+	if (rte_pktmbuf_alloc_bulk(pool, player->mbufs, WORLD_BATCH) != 0)
+		die("no packet buffer");
+	for (unsigned i = 0; i < WORLD_BATCH; i++) {
+		if (i % player->run == 0)
+			id = player->peer_from +
+			     (uint32_t)(random_of(&player->random_state) % player->peer_count);
+		if (direction == OUTBOUND) {
+			make_outbound(player->mbufs[i], size, id);
+			continue;
+		}
+		ops[i % WORLD_BURST] = make_inbound(player->mbufs[i], size, id);
+		if (i % WORLD_BURST == WORLD_BURST - 1)
+			aead_batch_seal(player->sealer, ops, WORLD_BURST);
+	}
+	player->sent = 0;
+}
+
+uint64_t player_play(struct player *player, enum direction direction)
+{
+	struct dp_worker *worker = player->worker;
+	unsigned port = direction == OUTBOUND ? WORLD_INNER_PORT : WORLD_OUTER_PORT;
+	uint64_t begin = rte_rdtsc(), turn = begin;
+	for (unsigned i = 0; i < WORLD_BATCH; i += WORLD_BURST) {
+		dp_receive(worker, port, player->mbufs + i, WORLD_BURST);
+		dp_worker_flush(worker);
+		dp_worker_quiescent(worker);
+		if (player->turns != NULL) {
+			uint64_t now = rte_rdtsc();
+			player->turns[i / WORLD_BURST] = (uint32_t)(now - turn);
+			turn = now;
+		}
+	}
+	while (worker->spreading && player->sent < WORLD_BATCH) {
+		dp_spread_help(worker);
+		dp_worker_flush(worker);
+	}
+	uint64_t cycles = rte_rdtsc() - begin;
+	if (player->sent != WORLD_BATCH)
+		die("packets got lost");
+	rte_pktmbuf_free_bulk(player->sent_mbufs, player->sent);
+	return cycles;
+}
+
+/* ---- the rest ---- */
+
+void start_thread(unsigned cpu, void *(*function)(void *), void *arg)
+{
+	pthread_attr_t attr;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	pthread_attr_init(&attr);
+	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	if (pthread_create(&thread, &attr, function, arg) != 0)
+		die("no thread on that CPU");
+	pthread_attr_destroy(&attr);
+}
+
+void join_thread(void)
+{
+	pthread_join(thread, NULL);
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+	return (x > y) - (x < y);
+}
+
+double median(double *values, unsigned n)
+{
+	qsort(values, n, sizeof(values[0]), compare_doubles);
+	return values[n / 2];
+}
