@@ -252,8 +252,9 @@ static void replace_word(struct dp_lpm *lpm, uint64_t *at, uint64_t word)
 		free_word(lpm, old);
 		return;
 	}
-	if (dp_reclaim_retire(lpm->reclaim, release_word, lpm, (void *)(uintptr_t)old) != 0)
-		assert(!"room was reserved");
+	int error = dp_reclaim_retire(lpm->reclaim, release_word, lpm, (void *)(uintptr_t)old);
+	assert(error == 0); /* room was reserved */
+	(void)error;
 	lpm->retired++;
 }
 

@@ -109,7 +109,7 @@ void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n)
 			dp_inbound(worker, DP_PORT_NONE, mbufs + i, len);
 			break;
 		default:
-			assert(!"kind is none of a worker's");
+			assert(false); /* none of a worker's kinds */
 		}
 	}
 	counters->input_cycles += rte_rdtsc() - begin;
