@@ -518,11 +518,12 @@ static inline bool goes_by_kernel(
 	const struct dp_worker *worker, const struct dp_tunnel_burst *burst, unsigned i)
 {
 	const struct dp_outer *outer = burst->outers[i];
-	const struct dp_port *port = &worker->dp->ports[outer->port];
 	unsigned len = burst->mbufs[i]->data_len - ETHER_HEADER_BYTES;
-	return len > port->mtu ||
-	       (unlikely(outer->special) &&
-		       (outer->via_kernel || (outer->mtu != 0 && len > outer->mtu)));
+	/* First: it may have no port. */
+	if (unlikely(outer->special) &&
+		(outer->via_kernel || (outer->mtu != 0 && len > outer->mtu)))
+		return true;
+	return len > worker->dp->ports[outer->port].mtu;
 }
 
 /* Sets what travels with a sealed frame. */
