@@ -66,7 +66,8 @@ def measure_pipeline(quick):
     common = ["--rounds", "11" if quick else "41"]
     if os.cpu_count() > 1:
         common += ["--helper", "1"]
-    rows = rows_of(f"{BENCH}/bench_pipeline", *common, "--peers", peers, "--sizes", ends)
+    rows = rows_of(f"{BENCH}/bench_pipeline", *common, "--stages", "--peers", peers,
+                   "--sizes", ends)
     if not quick:
         rows += rows_of(f"{BENCH}/bench_pipeline", *common, "--peers", "1", "--sizes", between)
     return rows
