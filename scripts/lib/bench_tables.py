@@ -101,7 +101,9 @@ def workers(rows):
 def stages(rows):
     rows = pick(rows, "stages")
     lines = []
-    columns = sorted({(row["size"], row["peers"]) for row in rows})
+    least = min((row["size"] for row in rows), default=0)
+    columns = sorted({(row["size"], row["peers"]) for row in rows
+                      if row["size"] == least or row["peers"] == 1})
     for direction in ("outbound", "inbound"):
         for stage in values(pick(rows, "stages", direction=direction), "stage"):
             found = [one(rows, "stages", direction=direction, stage=stage, size=s, peers=p)
@@ -169,7 +171,7 @@ def tcp(rows):
 # --- The model: AEAD + what every packet costs + lines touched; see docs/performance.md ---
 
 # Lines of memory that are a peer's own and that a packet for it touches.
-PEER_LINES = {"outbound": 8, "inbound": 10}
+PEER_LINES = {"outbound": 6, "inbound": 7}
 
 
 def touch_cost(rows, working_set):
