@@ -168,7 +168,7 @@ def tcp(rows):
          row["ratio"], number(row["udp_pps"] / 1e3)] for row in pick(rows, "tcp")])
 
 
-# --- The model: AEAD + what every packet costs + lines touched; see docs/performance.md ---
+# --- The model: AEAD + every packet's work + every run's + lines; see docs/performance.md ---
 
 # Lines of memory that are a peer's own and that a packet for it touches.
 PEER_LINES = {"outbound": 6, "inbound": 7}
@@ -201,20 +201,20 @@ def aead_cost(rows, direction, size):
     return low[1] + part * (high[1] - low[1])
 
 
-def fixed_cost(rows, direction):
-    """What every packet costs beside the AEAD: the pipeline at 64 bytes with one peer."""
-    row = next((r for r in plain(rows) if r["size"] == 64 and r["peers"] == 1
+def rest_at_64(rows, direction, peers):
+    """What a packet of 64 bytes costs beside the AEAD."""
+    row = next((r for r in plain(rows) if r["size"] == 64 and r["peers"] == peers
                 and r["direction"] == direction), None)
     return row and row["cycles"] - row["aead_cycles"]
 
 
 def predicted(rows, direction, size, peers):
     lines = PEER_LINES[direction]
-    parts = (aead_cost(rows, direction, size), fixed_cost(rows, direction),
-             touch_cost(rows, peers * lines * 64))
+    alone, few = (rest_at_64(rows, direction, n) for n in (1, 10))
+    parts = (aead_cost(rows, direction, size), alone, few, touch_cost(rows, peers * lines * 64))
     if None in parts:
         return None
-    return (parts[0], parts[1], lines * parts[2])
+    return (parts[0], alone, few - alone if peers > 1 else 0, lines * parts[3])
 
 
 def model(rows):
@@ -226,7 +226,7 @@ def model(rows):
             lines.append([row["direction"], row["size"], f"{row['peers']:,}",
                           *(number(part) for part in parts), number(total),
                           number(row["cycles"]), f"{100 * (total / row['cycles'] - 1):+.0f} %"])
-    return table(["direction", "bytes", "peers", "AEAD", "every packet", "lines", "model",
+    return table(["direction", "bytes", "peers", "AEAD", "every packet", "runs", "lines", "model",
                   "measured", "off by"], lines)
 
 
