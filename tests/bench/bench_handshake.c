@@ -24,6 +24,7 @@
 #include "crypto/wipe.h"
 #include "crypto/x25519.h"
 #include "eal.h"
+#include "heap_env.h"
 #include "wg/cookie.h"
 #include "wg/device.h"
 #include "wg/noise.h"
@@ -54,28 +55,6 @@ static struct handshakers *handshakers;
 static struct wg_time now = {1000 * NS_PER_SEC, 1700000000 * NS_PER_SEC};
 static unsigned responses, accepted, lost;
 static cpu_set_t cpus; /* that the process may use */
-
-static void env_random(void *arg, void *buf, size_t len)
-{
-	(void)arg;
-	random_fill(buf, len);
-}
-
-static void *env_alloc(void *arg, size_t size)
-{
-	void *p = aligned_alloc(64, (size + 63) / 64 * 64);
-
-	(void)arg;
-	return p ? memset(p, 0, size) : NULL;
-}
-
-static void env_free(void *arg, void *p)
-{
-	(void)arg;
-	free(p);
-}
-
-static const struct wg_env env = {env_random, env_alloc, env_free, NULL};
 
 static uint64_t clock_ns(clockid_t id)
 {
@@ -117,9 +96,9 @@ static void set_up(void)
 	uint8_t key[WG_KEY_BYTES];
 	struct wg_peer *peer;
 
-	indices = wg_index_table_create(env_random, NULL);
+	indices = wg_index_table_create(heap_env_random, NULL);
 	ids = wg_ids_create(2 * CLIENTS);
-	device = wg_device_create(&env, indices, ids);
+	device = wg_device_create(&heap_env, indices, ids);
 	random_fill(key, sizeof(key));
 	noise_identity_set(&identity, key);
 	wg_device_set_private_key(device, key, now);

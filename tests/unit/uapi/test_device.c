@@ -14,6 +14,7 @@
 #include <cmocka.h>
 #include <sodium.h>
 
+#include "heap_env.h"
 #include "uapi/apply.h"
 #include "uapi/protocol.h"
 
@@ -29,30 +30,6 @@ struct world {
 };
 
 static const struct wg_time now = {1000000000, 1700000000000000000ull};
-
-static void fill_random(void *arg, void *buf, size_t len)
-{
-	(void)arg;
-	randombytes_buf(buf, len);
-}
-
-static void *alloc_zeroed(void *arg, size_t size)
-{
-	void *p = aligned_alloc(64, (size + 63) & ~(size_t)63);
-
-	(void)arg;
-	if (p)
-		memset(p, 0, size);
-	return p;
-}
-
-static void free_plain(void *arg, void *p)
-{
-	(void)arg;
-	free(p);
-}
-
-static const struct wg_env env = {fill_random, alloc_zeroed, free_plain, NULL};
 
 static void drain(void *arg)
 {
@@ -74,9 +51,9 @@ static int set_up(void **state)
 {
 	struct world *world = calloc(1, sizeof(*world));
 
-	world->indices = wg_index_table_create(fill_random, NULL);
+	world->indices = wg_index_table_create(heap_env_random, NULL);
 	world->ids = wg_ids_create(LIMIT_PEERS);
-	world->device = wg_device_create(&env, world->indices, world->ids);
+	world->device = wg_device_create(&heap_env, world->indices, world->ids);
 	*state = world;
 	return world->indices && world->ids && world->device ? 0 : -1;
 }

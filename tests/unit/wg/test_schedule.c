@@ -6,27 +6,15 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "heap_env.h"
 #include "node.h"
 #include "wg/peer.h"
 
 #define PEERS 300
 
-static void *heap_alloc(void *arg, size_t size)
-{
-	(void)arg;
-	return calloc(1, size);
-}
-
-static void heap_free(void *arg, void *p)
-{
-	(void)arg;
-	free(p);
-}
-
 static void test_random(void **state)
 {
 	struct rng rng = {rng_seed("schedule")};
-	struct wg_env env = {.alloc = heap_alloc, .free = heap_free};
 	struct schedule schedule = {0};
 	static struct wg_peer peers[PEERS];
 	uint64_t deadlines[PEERS];
@@ -37,7 +25,7 @@ static void test_random(void **state)
 		unsigned at = (unsigned)rng_below(&rng, PEERS);
 		uint64_t earliest = UINT64_MAX;
 
-		assert_true(schedule_reserve(&schedule, &env, i < PEERS ? i + 1 : PEERS));
+		assert_true(schedule_reserve(&schedule, &heap_env, i < PEERS ? i + 1 : PEERS));
 		if (i < PEERS)
 			at = i;
 		deadlines[at] = rng_chance(&rng, 30) ? UINT64_MAX : rng_below(&rng, 1000);
@@ -53,7 +41,7 @@ static void test_random(void **state)
 		else
 			assert_int_equal(deadlines[schedule_first(&schedule) - peers], earliest);
 	}
-	schedule_free(&schedule, &env);
+	schedule_free(&schedule, &heap_env);
 }
 
 int main(void)

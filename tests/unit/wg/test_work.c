@@ -14,6 +14,7 @@
 #include "base/units.h"
 #include "crypto/random.h"
 #include "crypto/x25519.h"
+#include "heap_env.h"
 #include "wg/messages.h"
 
 #define MESSAGES 16
@@ -38,28 +39,6 @@ struct end {
 static struct end split, whole;
 static struct wg_time now;
 static struct wg_path path;
-
-static void env_random(void *arg, void *buf, size_t len)
-{
-	(void)arg;
-	random_fill(buf, len);
-}
-
-static void *env_alloc(void *arg, size_t size)
-{
-	void *p = aligned_alloc(64, (size + 63) / 64 * 64);
-
-	(void)arg;
-	return p ? memset(p, 0, size) : NULL;
-}
-
-static void env_free(void *arg, void *p)
-{
-	(void)arg;
-	free(p);
-}
-
-static const struct wg_env env = {env_random, env_alloc, env_free, NULL};
 
 static void drain(struct end *end)
 {
@@ -131,9 +110,9 @@ static void add_peer(struct end *end, const struct end *other)
 static void set_up_end(struct end *end)
 {
 	memset(end, 0, sizeof(*end));
-	end->indices = wg_index_table_create(env_random, NULL);
+	end->indices = wg_index_table_create(heap_env_random, NULL);
 	end->ids = wg_ids_create(4);
-	end->device = wg_device_create(&env, end->indices, end->ids);
+	end->device = wg_device_create(&heap_env, end->indices, end->ids);
 	random_fill(end->private_key, 32);
 	x25519_clamp(end->private_key);
 	x25519_public(end->public_key, end->private_key);
