@@ -346,8 +346,6 @@ static void find_sessions(struct dp_worker *worker, struct inbound *in)
 static inline void prefetch_run(const struct inbound *in, unsigned i)
 {
 	const struct dp_peer *peer = in->peers[i];
-	const struct wg_session *session = in->sessions[i];
-	rte_prefetch0(&session->replay.blocks[in->ops[i].counter / 64 % REPLAY_BLOCKS]);
 	rte_prefetch0(peer->activity);
 	rte_prefetch0(atomic_load_explicit(&peer->outer, memory_order_relaxed));
 }

@@ -4,7 +4,8 @@
  * section 5.4.5). Made and freed by the device (control thread), used by workers from the moment it
  * is published until a grace period after it was retired.
  *
- * Laid out by direction: opening reads the first line and the window behind it, sealing the last.
+ * Laid out by direction: opening reads the first line, and the window behind it for what comes out
+ * of order; sealing reads the last.
  */
 #ifndef WG_SESSION_H
 #define WG_SESSION_H
@@ -22,7 +23,7 @@
 #define WG_CACHE_LINE 64
 
 struct wg_session {
-	/* Opening: one line and a block of the window. [const after publish, workers r] */
+	/* Opening: one line. [const after publish, workers r] */
 	alignas(WG_CACHE_LINE) uint8_t receive_key[WG_KEY_BYTES];
 	uint64_t born_ns;     /* set by wg_session_set_born() */
 	uint32_t local_index; /* the index that the peer sends to us */
