@@ -111,15 +111,15 @@ static void add_peer(struct interface *interface, struct wg_peer *peer)
 	gateway->peers[id] = peer;
 	if (id >= gateway->peer_ids)
 		gateway->peer_ids = id + 1;
-	dp_publish_peer(gateway->dp, id, interface->id, wg_peer_activity(peer));
+	dp_publish_peer(gateway->dp, id, interface->id);
 }
 
-static void peer_released(void *arg, void *activity)
+static void peer_released(void *arg, void *published)
 {
 	struct wg_peer *peer = arg;
 	struct interface *interface = wg_peer_user(peer);
 
-	(void)activity;
+	(void)published;
 	wg_peer_free(interface->device, peer);
 }
 
@@ -138,15 +138,15 @@ static void remove_peer(struct interface *interface, struct wg_peer *peer)
 static void set_prefix(
 	struct interface *interface, const struct ip_prefix *prefix, struct wg_peer *peer)
 {
-	struct dp_lpm *allowed = interface->gateway->dp->interfaces[interface->id].allowed;
+	struct dp *dp = interface->gateway->dp;
 	char text[IP_PREFIX_STRLEN];
 
 	if (peer) {
-		if (dp_lpm_set(allowed, prefix, wg_peer_id(peer)) != 0)
+		if (dp_set_allowed_ip(dp, prefix, wg_peer_id(peer)) != 0)
 			log_error("%s: out of memory: allowed IP %s will carry no traffic",
 				interface->name, ip_prefix_format(prefix, text));
 	} else {
-		dp_lpm_delete(allowed, prefix);
+		(void)dp_clear_allowed_ip(dp, interface->id, prefix); /* that failed to be set */
 	}
 	interface_prefix_changed(interface, prefix);
 }

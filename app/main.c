@@ -59,12 +59,21 @@ static void env_free(void *arg, void *p)
 	secret_free(p);
 }
 
+static struct wg_activity *env_activity(void *arg, uint32_t peer_id)
+{
+	struct gateway *gateway = arg;
+
+	return dp_peer_activity(gateway->dp, peer_id);
+}
+
 static int make_protocol_state(struct gateway *gateway)
 {
 	gateway->env = (struct wg_env){
 		.random = env_random,
 		.alloc = env_alloc,
 		.free = env_free,
+		.activity = env_activity,
+		.arg = gateway,
 	};
 	gateway->indices = wg_index_table_create(env_random, NULL);
 	gateway->ids = wg_ids_create(LIMIT_PEERS);

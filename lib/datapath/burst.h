@@ -14,6 +14,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_prefetch.h>
 
+#include "base/prefetch.h"
 #include "datapath/spread.h"
 #include "datapath/worker.h"
 
@@ -150,9 +151,21 @@ static inline struct dp_peer *dp_peer_by_id(const struct dp *dp, uint32_t id)
 	return likely(atomic_load_explicit(&peer->live, memory_order_acquire)) ? peer : NULL;
 }
 
-static inline void dp_prefetch_peer(const struct dp *dp, uint32_t id)
+/* The lines of a peer (any id) that sealing for it touches, and those that accepting from it does.
+ */
+static inline void dp_prefetch_to_seal(const struct dp *dp, uint32_t id)
 {
-	rte_prefetch0(&dp->peers[id < LIMIT_PEERS ? id : 0]);
+	const struct dp_peer *peer = &dp->peers[id < LIMIT_PEERS ? id : 0];
+	prefetch_far(peer);
+	prefetch_far(&peer->own_outer);
+}
+
+static inline void dp_prefetch_to_accept(const struct dp *dp, uint32_t id)
+{
+	const struct dp_peer *peer = &dp->peers[id < LIMIT_PEERS ? id : 0];
+	prefetch_far(&peer->live);
+	prefetch_far(peer);
+	prefetch_far(&peer->own_outer);
 }
 
 static inline struct wg_session *dp_session_in_slot(const struct dp *dp, uint32_t index)

@@ -156,18 +156,17 @@ static void release_lpm(void *arg, void *object)
 }
 
 /* The endpoint of a peer that no worker can be at any more: until then one may give it another. */
-static void release_outer(void *arg, void *object)
+static void release_outer_of(void *arg, void *object)
 {
 	struct dp_peer *peer = object;
-	(void)arg;
-	rte_free((void *)(uintptr_t)atomic_exchange_explicit(
-		&peer->outer, NULL, memory_order_relaxed));
+	dp_release_outer(arg, (void *)(uintptr_t)atomic_exchange_explicit(
+				      &peer->outer, NULL, memory_order_relaxed));
 }
 
 static void destroy_peers(struct dp *dp)
 {
 	for (uint32_t id = 0; id < dp->peers_end; id++)
-		release_outer(NULL, &dp->peers[id]);
+		release_outer_of(dp, &dp->peers[id]);
 }
 
 static void destroy_nexthops(struct dp *dp)
@@ -282,7 +281,7 @@ int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn r
 	return 0;
 }
 
-void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity)
+void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface)
 {
 	assert(id < LIMIT_PEERS && interface < LIMIT_INTERFACES && dp_find_peer(dp, id) == NULL);
 	struct dp_peer *peer = &dp->peers[id];
@@ -290,7 +289,8 @@ void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_a
 		dp->peers_end = id + 1;
 	peer->id = id;
 	peer->interface = (uint8_t)interface;
-	peer->activity = activity;
+	atomic_store_explicit(&peer->host4, 0, memory_order_relaxed);
+	atomic_store_explicit(&peer->host6_state, DP_HOST6_NONE, memory_order_relaxed);
 	atomic_store_explicit(&peer->current, NULL, memory_order_relaxed);
 	atomic_store_explicit(&peer->next, NULL, memory_order_relaxed);
 	atomic_store_explicit(&peer->outer, NULL, memory_order_relaxed);
@@ -302,6 +302,12 @@ struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id)
 	assert(id < LIMIT_PEERS);
 	struct dp_peer *peer = &dp->peers[id];
 	return atomic_load_explicit(&peer->live, memory_order_acquire) ? peer : NULL;
+}
+
+struct wg_activity *dp_peer_activity(struct dp *dp, uint32_t id)
+{
+	assert(id < LIMIT_PEERS);
+	return &dp->peers[id].activity;
 }
 
 void dp_peer_set_session(struct dp *dp, uint32_t id, struct wg_session *session)
@@ -319,6 +325,25 @@ void dp_peer_set_next_session(struct dp *dp, uint32_t id, struct wg_session *ses
 	atomic_store_explicit(&peer->next, session, memory_order_release);
 }
 
+/* Room for an endpoint of the peer's: beside it, or elsewhere while a worker may be at that one. */
+static struct dp_outer *take_outer(struct dp_peer *peer)
+{
+	if (peer->own_outer_used)
+		return rte_malloc("wg_outer", sizeof(struct dp_outer), WG_CACHE_LINE);
+	peer->own_outer_used = true;
+	return &peer->own_outer;
+}
+
+void dp_release_outer(void *arg, void *object)
+{
+	struct dp *dp = arg;
+	const char *p = object, *peers = (const char *)dp->peers;
+	if (p < peers || p >= (const char *)(dp->peers + LIMIT_PEERS))
+		rte_free(object);
+	else
+		dp->peers[(size_t)(p - peers) / sizeof(struct dp_peer)].own_outer_used = false;
+}
+
 int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 {
 	struct dp_peer *peer = dp_find_peer(dp, id);
@@ -327,7 +352,7 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
 		return -ENOMEM;
 	if (outer != NULL) {
-		copy = rte_malloc("wg_outer", sizeof(*copy), WG_CACHE_LINE);
+		copy = take_outer(peer);
 		if (copy == NULL)
 			return -ENOMEM;
 		*copy = *outer;
@@ -336,12 +361,12 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 	const struct dp_outer *old = atomic_load_explicit(&peer->outer, memory_order_acquire);
 	do {
 		if (old != NULL && old->learned) {
-			rte_free(copy);
+			dp_release_outer(dp, copy);
 			return 0;
 		}
 	} while (!atomic_compare_exchange_strong_explicit(
 		&peer->outer, &old, copy, memory_order_acq_rel, memory_order_acquire));
-	retire(dp, release_memory, NULL, old);
+	retire(dp, dp_release_outer, dp, old);
 	return 0;
 }
 
@@ -352,9 +377,69 @@ int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg
 	if (dp_reclaim_reserve(dp->reclaim, 2) != 0)
 		return -ENOMEM;
 	atomic_store_explicit(&peer->live, false, memory_order_release);
-	retire(dp, release_outer, NULL, peer);
-	retire(dp, released, arg, peer->activity);
+	/* Outbound does not look at live. */
+	atomic_store_explicit(&peer->current, NULL, memory_order_relaxed);
+	retire(dp, release_outer_of, dp, peer);
+	retire(dp, released, arg, peer);
 	return 0;
+}
+
+/* ---- cryptokey routing: the table, and the hosts that stand with their peers ---- */
+
+/* The peer does not own this host any more, if it is one and stands with it. */
+static void leave_host(struct dp *dp, const struct ip_prefix *prefix, uint32_t id)
+{
+	struct dp_peer *peer = id == DP_LPM_NONE ? NULL : dp_find_peer(dp, id);
+	if (peer == NULL)
+		return;
+	if (prefix->addr.family == IP_V4 && prefix->bits == 32) {
+		if (atomic_load_explicit(&peer->host4, memory_order_relaxed) ==
+			load_be32(prefix->addr.bytes))
+			atomic_store_explicit(&peer->host4, 0, memory_order_release);
+	} else if (prefix->addr.family == IP_V6 && prefix->bits == 128) {
+		if (atomic_load_explicit(&peer->host6_state, memory_order_relaxed) ==
+				DP_HOST6_VALID &&
+			memcmp(peer->host6, prefix->addr.bytes, sizeof(peer->host6)) == 0)
+			atomic_store_explicit(
+				&peer->host6_state, DP_HOST6_LEFT, memory_order_release);
+	}
+}
+
+/* The peer owns the prefix: if it is a host, and the first of its family, it stands with the peer.
+ */
+static void join_host(struct dp_peer *peer, const struct ip_prefix *prefix)
+{
+	if (prefix->addr.family == IP_V4 && prefix->bits == 32) {
+		if (atomic_load_explicit(&peer->host4, memory_order_relaxed) == 0)
+			atomic_store_explicit(
+				&peer->host4, load_be32(prefix->addr.bytes), memory_order_release);
+	} else if (prefix->addr.family == IP_V6 && prefix->bits == 128) {
+		if (atomic_load_explicit(&peer->host6_state, memory_order_relaxed) != DP_HOST6_NONE)
+			return;
+		memcpy(peer->host6, prefix->addr.bytes, sizeof(peer->host6));
+		atomic_store_explicit(&peer->host6_state, DP_HOST6_VALID, memory_order_release);
+	}
+}
+
+int dp_set_allowed_ip(struct dp *dp, const struct ip_prefix *prefix, uint32_t id)
+{
+	struct dp_peer *peer = dp_find_peer(dp, id);
+	assert(peer != NULL);
+	struct dp_lpm *allowed = dp->interfaces[peer->interface].allowed;
+	uint32_t owner = dp_lpm_get(allowed, prefix);
+	if (owner != id)
+		leave_host(dp, prefix, owner);
+	int error = dp_lpm_set(allowed, prefix, id);
+	if (error == 0)
+		join_host(peer, prefix);
+	return error;
+}
+
+int dp_clear_allowed_ip(struct dp *dp, unsigned interface, const struct ip_prefix *prefix)
+{
+	struct dp_lpm *allowed = dp->interfaces[interface].allowed;
+	leave_host(dp, prefix, dp_lpm_get(allowed, prefix));
+	return dp_lpm_delete(allowed, prefix);
 }
 
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)

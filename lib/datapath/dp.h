@@ -58,21 +58,45 @@ struct dp_outer {
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");
 
 /*
- * A peer as workers see it: its place in dp->peers, one cache line. Removing it only clears live,
- * so who found it goes on to the end of the turn; it is used again when a grace period has passed.
+ * A peer as workers see it: its place in dp->peers. Removing it only clears live, so who found it
+ * goes on to the end of the turn; it is used again when a grace period has passed.
+ *
+ * With many peers none of this is in a cache, and what a packet costs is the lines it touches:
+ * outbound the first and the endpoint's, inbound the first two and the endpoint's. They lie side by
+ * side, so that all can be fetched as soon as the id is known.
  */
 struct dp_peer {
-	alignas(64) _Atomic bool live;	      /* [control w, workers r] */
-	uint8_t interface;		      /* [const while live] */
-	uint32_t id;			      /* [const while live] */
-	struct wg_activity *activity;	      /* [const while live], the stamps [workers w] */
-	_Atomic(struct wg_session *) current; /* [control w, workers r] */
+	alignas(64) _Atomic(struct wg_session *) current; /* [control w, workers r] */
 	/* [control w, workers r] Takes current's place for sealing once it is proven. */
 	_Atomic(struct wg_session *) next;
-	/* [control and workers exchange: roam.h] NULL: no endpoint */
+	/* [control and workers exchange: roam.h] NULL: no endpoint; mostly &own_outer */
 	_Atomic(const struct dp_outer *) outer;
+	struct wg_activity activity; /* the stamps of its packets: lib/wg's, see wg_env */
+
+	alignas(64) _Atomic bool live; /* [control w, workers r] */
+	uint8_t interface;	       /* [const while live] */
+	uint32_t id;		       /* [const while live] */
+	bool own_outer_used;	       /* [control] until no worker can be at it */
+	/*
+	 * A host address that it owns: for that one no longest prefix has to be searched. [control
+	 * w, workers r] host4: 0 is none. host6 is written once and valid while host6_state says
+	 * so.
+	 */
+	_Atomic uint8_t host6_state; /* enum dp_host6 */
+	_Atomic uint32_t host4;	     /* in the order of this machine */
+	uint8_t host6[16];
+
+	struct dp_outer own_outer; /* two lines, of which packets touch the first */
 };
-static_assert(sizeof(struct dp_peer) == 64, "one cache line");
+static_assert(offsetof(struct dp_peer, live) == 64, "what each packet touches is one line");
+static_assert(offsetof(struct dp_peer, own_outer) == 128 && sizeof(struct dp_peer) == 256,
+	"four lines of one page");
+
+enum dp_host6 {
+	DP_HOST6_NONE, /* it may be written */
+	DP_HOST6_VALID,
+	DP_HOST6_LEFT, /* it is the peer's no more: not written again while the peer lives */
+};
 
 /* A WireGuard interface as workers see it. */
 struct dp_interface {
@@ -195,7 +219,9 @@ void dp_publish_session(struct dp *dp, struct wg_session *session);
 int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg);
 
 /* Publishes a peer without session and endpoint. An id that was removed: after its release. */
-void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface, struct wg_activity *activity);
+void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface);
+/* Where workers leave their stamps of the peer with this id, whether it is published or not. */
+struct wg_activity *dp_peer_activity(struct dp *dp, uint32_t id);
 /* The published peer, or NULL. */
 struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id);
 /*
@@ -216,9 +242,14 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer);
  * already, but perhaps not the best way: dp_peer_set_outer() is to follow.
  */
 bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path);
-/* Removes the peer; released(arg, activity) is called when no worker can be at it any more. 0 or
- * -ENOMEM: then it stays published. */
+/* Removes the peer; released(arg, the dp_peer) is called when no worker can be at it any more. 0 or
+ * -ENOMEM: then it stays published. It owns no prefix any more. */
 int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg);
+
+/* Cryptokey routing: prefix is the published peer's, whoever had it before. 0 or -ENOMEM. */
+int dp_set_allowed_ip(struct dp *dp, const struct ip_prefix *prefix, uint32_t id);
+/* It is nobody's in this interface. 0 or -ENOENT. */
+int dp_clear_allowed_ip(struct dp *dp, unsigned interface, const struct ip_prefix *prefix);
 
 /* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM. */
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop);

@@ -227,7 +227,7 @@ static inline void add_data(struct dp_worker *worker, struct rte_mbuf *m, const 
 	uint8_t *message = frame + outer->payload_offset;
 	uint32_t index = load_le32(message + offsetof(struct wg_msg_data, receiver_le));
 	unsigned i = in->n++;
-	rte_prefetch0(&worker->dp->sessions[wg_index_slot(index)]);
+	prefetch_far(&worker->dp->sessions[wg_index_slot(index)]);
 	in->mbufs[i] = m;
 	in->frames[i] = frame;
 	in->header_len[i] = outer->payload_offset;
@@ -322,7 +322,7 @@ static void find_sessions(struct dp_worker *worker, struct inbound *in)
 	unknown.n = expired.n = 0;
 	for (unsigned i = 0; i < in->n; i++) {
 		sessions[i] = dp_session_in_slot(dp, index_of(in, i));
-		rte_prefetch0(sessions[i]);
+		prefetch_far(sessions[i]);
 	}
 	for (unsigned i = 0; i < in->n; i++) {
 		struct wg_session *session = sessions[i];
@@ -331,7 +331,7 @@ static void find_sessions(struct dp_worker *worker, struct inbound *in)
 		} else if (unlikely(!wg_session_alive(session, worker->now_ns))) {
 			dp_batch_add(&expired, in->mbufs[i]);
 		} else {
-			dp_prefetch_peer(dp, session->peer_id);
+			dp_prefetch_to_accept(dp, session->peer_id);
 			keep(in, kept, i);
 			in->sessions[kept] = session;
 			in->ops[kept++].key = session->receive_key;
@@ -340,14 +340,6 @@ static void find_sessions(struct dp_worker *worker, struct inbound *in)
 	in->n = kept;
 	dp_drop_batch(worker, &unknown, DP_DROP_UNKNOWN_INDEX);
 	dp_drop_batch(worker, &expired, DP_DROP_SESSION_EXPIRED);
-}
-
-/* What accept will touch is fetched while the AEAD works. */
-static inline void prefetch_run(const struct inbound *in, unsigned i)
-{
-	const struct dp_peer *peer = in->peers[i];
-	rte_prefetch0(peer->activity);
-	rte_prefetch0(atomic_load_explicit(&peer->outer, memory_order_relaxed));
 }
 
 static void find_peers(struct dp_worker *worker, struct inbound *in)
@@ -362,8 +354,6 @@ static void find_peers(struct dp_worker *worker, struct inbound *in)
 			dp_batch_add(&unknown, in->mbufs[i]);
 			continue;
 		}
-		if (i == 0 || in->sessions[i] != in->sessions[i - 1])
-			prefetch_run(in, i);
 		keep_found(in, kept++, i);
 	}
 	in->n = kept;
@@ -510,7 +500,7 @@ static void account_run(
 	for (unsigned i = begin; i < end; i++)
 		text_bytes += in->ops[i].len;
 	uint64_t bytes = text_bytes + (end - begin) * WG_KEEPALIVE_BYTES;
-	wg_activity_received(peer->activity, worker->now_ns, bytes, text_bytes != 0);
+	wg_activity_received(&peer->activity, worker->now_ns, bytes, text_bytes != 0);
 	worker->counters.inbound_bytes += bytes;
 	worker->counters.inbound_packets += end - begin;
 
@@ -560,6 +550,17 @@ static void decap(struct dp_worker *worker, struct inbound *in)
 
 /* ---- source: the longest prefix over all peers of the interface must answer this peer ---- */
 
+/* True for the host that stands with the peer: no longer prefix can be another's. */
+static inline bool is_own_host(const struct dp_peer *peer, const struct inner *inner)
+{
+	if (inner->family == IP_V4) {
+		uint32_t host = atomic_load_explicit(&peer->host4, memory_order_acquire);
+		return host != 0 && host == load_be32(inner->src);
+	}
+	return atomic_load_explicit(&peer->host6_state, memory_order_acquire) == DP_HOST6_VALID &&
+	       memcmp(peer->host6, inner->src, sizeof(peer->host6)) == 0;
+}
+
 /* Owners of the source addresses of the packets [begin, end), all of one interface. */
 static void find_owners(
 	struct dp *dp, const struct inbound *in, unsigned begin, unsigned end, uint32_t *owners)
@@ -573,8 +574,12 @@ static void find_owners(
 		return;
 	}
 	dp_lookup_reset(&lookup);
-	for (unsigned i = begin; i < end; i++)
-		dp_lookup_add(&lookup, i, in->inner[i].family, in->inner[i].src);
+	for (unsigned i = begin; i < end; i++) {
+		if (is_own_host(in->peers[i], &in->inner[i]))
+			owners[i] = in->peers[i]->id;
+		else
+			dp_lookup_add(&lookup, i, in->inner[i].family, in->inner[i].src);
+	}
 	dp_lookup_run(&lookup, allowed, owners);
 }
 

@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "base/limits.h"
+#include "base/prefetch.h"
 #include "datapath/lpm_node.h"
 
 #define INLINE static inline __attribute__((always_inline))
@@ -86,7 +87,7 @@ INLINE void start(
 	for (unsigned i = 0; i < n; i++) {
 		walk->keys[i] = load_key(addrs[i], v6);
 		walk->places[i] = find_place(word, walk->keys[i], v6);
-		__builtin_prefetch(walk->places[i]);
+		prefetch_far(walk->places[i]);
 	}
 }
 
@@ -106,7 +107,7 @@ INLINE void read_words(struct walk *walk, uint32_t *values, unsigned n, bool all
 		walk->words[left] = word;
 		walk->active[left] = (uint8_t)i;
 		left += lpm_tag(word) != LPM_VALUE;
-		__builtin_prefetch(lpm_bucket_of(word));
+		prefetch_far(lpm_bucket_of(word));
 	}
 	walk->n = left;
 }
@@ -125,7 +126,7 @@ INLINE void follow_words(struct walk *walk, uint32_t *values, bool v6)
 			continue;
 		}
 		walk->places[i] = find_place(word, walk->keys[i], v6);
-		__builtin_prefetch(walk->places[i]);
+		prefetch_far(walk->places[i]);
 		walk->active[left++] = (uint8_t)i;
 	}
 	walk->n = left;

@@ -280,9 +280,9 @@ static void route_run(struct dp *dp, struct dp_tunnel_burst *burst, unsigned beg
 	}
 	dp_lookup_run(&lookup, allowed, ids);
 	for (unsigned i = begin; i < end; i++)
-		dp_prefetch_peer(dp, ids[i]);
+		dp_prefetch_to_seal(dp, ids[i]);
 	for (unsigned i = begin; i < end; i++)
-		burst->peers[i] = dp_peer_by_id(dp, ids[i]);
+		burst->peers[i] = ids[i] < LIMIT_PEERS ? &dp->peers[ids[i]] : NULL;
 }
 
 static void route(struct dp_worker *worker, struct dp_tunnel_burst *burst)
@@ -334,10 +334,8 @@ static void load_sessions(struct dp_tunnel_burst *burst)
 		burst->outers[i] = atomic_load_explicit(&peer->outer, memory_order_acquire);
 		if (i > 0 && peer == burst->peers[i - 1])
 			continue;
-		rte_prefetch0(
+		prefetch_far(
 			(const char *)burst->sessions[i] + offsetof(struct wg_session, send_key));
-		rte_prefetch0(burst->outers[i]);
-		rte_prefetch0(peer->activity);
 	}
 }
 
@@ -484,7 +482,8 @@ static void account(struct dp_worker *worker, const struct dp_tunnel_burst *burs
 		for (unsigned k = i; k < end; k++)
 			text_bytes += burst->ops[k].len;
 		uint64_t bytes = text_bytes + (end - i) * WG_KEEPALIVE_BYTES;
-		wg_activity_sent(burst->peers[i]->activity, worker->now_ns, bytes, text_bytes != 0);
+		wg_activity_sent(
+			&burst->peers[i]->activity, worker->now_ns, bytes, text_bytes != 0);
 		worker->counters.outbound_bytes += bytes;
 		if (unlikely(rekey_is_due(
 			    burst->sessions[i], burst->counters[end - 1], worker->now_ns)))

@@ -103,12 +103,6 @@ static void top_up(struct dp *dp)
 	}
 }
 
-static void release(void *arg, void *object)
-{
-	(void)arg;
-	rte_free(object);
-}
-
 /* True, and the path, when the peer's endpoint is one that control does not know of. */
 static bool hear(struct dp *dp, uint32_t peer_id, struct wg_path *path)
 {
@@ -135,8 +129,8 @@ bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path)
 	while (dp_reclaim_reserve(dp->reclaim, 1) == 0 &&
 		rte_ring_dequeue_elem(dp->roam_ring, &roam, sizeof(roam)) == 0) {
 		if (roam.replaced != NULL)
-			(void)dp_reclaim_retire(
-				dp->reclaim, release, NULL, (void *)(uintptr_t)roam.replaced);
+			(void)dp_reclaim_retire(dp->reclaim, dp_release_outer, dp,
+				(void *)(uintptr_t)roam.replaced);
 		dp->roam_spares--;
 		top_up(dp);
 		*peer_id = roam.peer_id;
@@ -158,7 +152,7 @@ void dp_roam_fini(struct dp *dp)
 	void *spare;
 	while (dp->roam_ring != NULL &&
 		rte_ring_dequeue_elem(dp->roam_ring, &roam, sizeof(roam)) == 0)
-		rte_free((void *)(uintptr_t)roam.replaced);
+		dp_release_outer(dp, (void *)(uintptr_t)roam.replaced);
 	while (dp->spare_ring != NULL && rte_ring_dequeue(dp->spare_ring, &spare) == 0)
 		rte_free(spare);
 }

@@ -33,6 +33,10 @@ bool dp_is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned 
 void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *frame,
 	unsigned header_len, uint32_t scope_id);
 
+/* A dp_reclaim_fn for an endpoint that is no peer's any more; arg: the dp, object may be NULL.
+ * Thread: control. */
+void dp_release_outer(void *arg, void *object);
+
 /* Makes and frees the spare endpoints: parts of dp_create() and dp_destroy(). 0 or -ENOMEM. */
 int dp_roam_init(struct dp *dp);
 void dp_roam_fini(struct dp *dp);

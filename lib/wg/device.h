@@ -39,6 +39,12 @@ struct wg_env {
 	void *(*alloc)(void *arg, size_t size);
 	void (*free)(void *arg, void *p);
 	void *arg;
+	/*
+	 * Where workers leave the stamps of the peer with this id, so that they can lie beside what
+	 * else workers touch of it; the device zeroes them when the peer begins. NULL: the device
+	 * keeps them with the peer.
+	 */
+	struct wg_activity *(*activity)(void *arg, uint32_t peer_id);
 };
 
 /* Where a peer is: its address, and ours that it spoke to (IP_NONE: not known, the host chooses).
@@ -216,7 +222,7 @@ const struct wg_path *wg_peer_path(const struct wg_peer *peer);	  /* remote IP_N
 uint16_t wg_peer_persistent_keepalive(const struct wg_peer *peer);
 /* Wall clock of the last finished handshake, ns since 1970; 0: never. */
 uint64_t wg_peer_latest_handshake_ns(const struct wg_peer *peer);
-/* Shared with the workers; lives as long as the peer. */
+/* Shared with the workers: env's, valid as long as the peer. */
 struct wg_activity *wg_peer_activity(struct wg_peer *peer);
 /* The session it sends with, or NULL. */
 struct wg_session *wg_peer_current_session(const struct wg_peer *peer);

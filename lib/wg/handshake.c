@@ -231,7 +231,7 @@ static enum wg_verdict finish_respond(
 	/* Our own initiation, if one was under way, is void: its response will find nothing. */
 	handshake_forget(peer);
 	peer_set_path(peer, &work->path);
-	wg_activity_received(&peer->activity, now.mono_ns, sizeof(work->in.initiation), 0);
+	wg_activity_received(peer->activity, now.mono_ns, sizeof(work->in.initiation), 0);
 	verdict = respond(peer, work, now);
 	peer_reschedule(peer);
 	return verdict;
@@ -281,7 +281,7 @@ static enum wg_verdict finish_conclude(
 		return work->verdict;
 	peer->noise.handshake = work->noise.handshake;
 	peer_set_path(peer, &work->path);
-	wg_activity_received(&peer->activity, now.mono_ns, sizeof(work->in.response), 0);
+	wg_activity_received(peer->activity, now.mono_ns, sizeof(work->in.response), 0);
 	session = device->env->alloc(device->env->arg, sizeof(*session));
 	if (session)
 		begin_initiated(peer, derive_session(peer, session, true, now.mono_ns), now);
@@ -413,7 +413,7 @@ static uint64_t draw_jitter(const struct wg_device *device)
 static void send_message(struct wg_peer *peer, void *msg, size_t len, uint64_t now_ns)
 {
 	cookie_add_macs(&peer->jar, msg, len, now_ns);
-	wg_activity_sent(&peer->activity, now_ns, len, 0);
+	wg_activity_sent(peer->activity, now_ns, len, 0);
 	actions_push_send(&peer->device->actions, peer, &peer->path, msg, len);
 }
 

@@ -34,6 +34,9 @@ struct wg_peer *peer_create(
 	peer->device = device;
 	peer->id = id;
 	peer->serial = ++device->last_peer_serial;
+	peer->activity = device->env->activity ? device->env->activity(device->env->arg, id)
+					       : &peer->own_activity;
+	*peer->activity = (struct wg_activity){0};
 	/* The Diffie-Hellman with the real identity comes with the first handshake. */
 	noise_peer_init(&peer->noise, &nobody, public_key);
 	cookie_jar_init(&peer->jar, public_key);
@@ -262,12 +265,12 @@ void peer_service(struct wg_peer *peer, struct wg_time now)
 		handshake_retry(peer, now);
 	}
 	if (due & TIMERS_NEW_HANDSHAKE) {
-		atomic_store_explicit(&peer->activity.unanswered_since_ns, 0, memory_order_relaxed);
+		wg_activity_forget_unanswered(peer->activity);
 		peer_forget_local(peer);
 		handshake_begin(peer, now);
 	}
 	if (due & TIMERS_KEEPALIVE)
-		atomic_store_explicit(&peer->activity.owed_since_ns, 0, memory_order_relaxed);
+		wg_activity_forget_owed(peer->activity);
 	if (due & TIMERS_PERSISTENT)
 		peer->timers.persistent_last_ns = now.mono_ns;
 	if (due & (TIMERS_KEEPALIVE | TIMERS_PERSISTENT))
@@ -303,10 +306,10 @@ static bool watched(const struct wg_session *session, uint64_t now_ns)
 static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns)
 {
 	return (struct timers_view){
-		.last_sent_ns = stamp(&peer->activity.last_sent_ns),
-		.last_received_ns = stamp(&peer->activity.last_received_ns),
-		.unanswered_since_ns = stamp(&peer->activity.unanswered_since_ns),
-		.owed_since_ns = stamp(&peer->activity.owed_since_ns),
+		.last_sent_ns = stamp(&peer->activity->last_sent_ns),
+		.last_received_ns = stamp(&peer->activity->last_received_ns),
+		.unanswered_since_ns = wg_activity_unanswered_since_ns(peer->activity),
+		.owed_since_ns = wg_activity_owed_since_ns(peer->activity),
 		.live = watched(peer->keypairs.previous, now_ns) ||
 			watched(peer->keypairs.current, now_ns) ||
 			watched(peer->keypairs.next, now_ns),
@@ -318,7 +321,7 @@ static void give_up(struct wg_peer *peer, uint64_t now_ns)
 {
 	timers_gave_up(&peer->timers, now_ns);
 	/* What is owed to a peer that does not answer would only begin it all again. */
-	atomic_store_explicit(&peer->activity.owed_since_ns, 0, memory_order_relaxed);
+	wg_activity_forget_owed(peer->activity);
 	if (peer->stage.count > 0)
 		actions_push(&peer->device->actions, WG_ACT_STAGE_PURGE, peer);
 }
@@ -374,7 +377,7 @@ uint64_t wg_peer_latest_handshake_ns(const struct wg_peer *peer)
 
 struct wg_activity *wg_peer_activity(struct wg_peer *peer)
 {
-	return &peer->activity;
+	return peer->activity;
 }
 
 struct wg_session *wg_peer_current_session(const struct wg_peer *peer)

@@ -3,7 +3,7 @@
  * The inside of a device and of a peer, shared by the files that make up the device: device.c,
  * peer.c, handshake.c, allowedips.c, schedule.c. Everybody else uses device.h.
  *
- * Thread: control, but for peer->activity. Memory comes from the device's env.
+ * Thread: control. Memory comes from the device's env.
  */
 #ifndef WG_PEER_H
 #define WG_PEER_H
@@ -23,9 +23,9 @@
 #include "wg/timers.h"
 
 struct wg_peer {
-	struct wg_activity activity; /* [workers w, control rw] */
-
 	struct wg_device *device;
+	struct wg_activity *activity; /* [const] env's, or own_activity */
+	struct wg_activity own_activity;
 	struct wg_peer *older, *newer; /* in the device's list */
 	struct wg_peer *bucket_next;   /* in the device's hash table */
 	uint32_t key_hash;	       /* of its public key, under the device's bucket_key */

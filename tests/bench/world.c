@@ -34,7 +34,6 @@ static const uint64_t born_ns = 1000 * NS_PER_SEC;
 static struct rte_mempool *pool;
 static struct far *fars;
 static struct wg_session **sessions;
-static struct wg_activity **activities;
 static unsigned peer_count;
 static uint64_t random_state = 1;
 static pthread_t thread;
@@ -103,8 +102,7 @@ void world_start(unsigned most_peers, bool huge)
 		RTE_PKTMBUF_HEADROOM + WORLD_MAX_BYTES + 128, SOCKET_ID_ANY);
 	fars = calloc(most_peers, sizeof(*fars));
 	sessions = calloc(most_peers, sizeof(*sessions));
-	activities = calloc(most_peers, sizeof(*activities));
-	if (pool == NULL || fars == NULL || sessions == NULL || activities == NULL ||
+	if (pool == NULL || fars == NULL || sessions == NULL ||
 		dp_create(2, &world_dp) != 0)
 		die("no memory");
 	set_up_ports();
@@ -114,12 +112,9 @@ void world_start(unsigned most_peers, bool huge)
 void world_stop(void)
 {
 	dp_destroy(world_dp);
-	for (unsigned i = 0; i < peer_count; i++) {
+	for (unsigned i = 0; i < peer_count; i++)
 		secret_free(sessions[i]);
-		secret_free(activities[i]);
-	}
 	free(sessions);
-	free(activities);
 	free(fars);
 	rte_mempool_free(pool);
 	eal_stop();
@@ -149,16 +144,15 @@ static void add_peer(uint32_t id)
 	struct ip_prefix prefix = {.addr = {.family = IP_V4}, .bits = 32};
 	uint8_t macs[12];
 	make_session(id);
-	activities[id] = allocate(sizeof(*activities[id]));
 	store_be32(prefix.addr.bytes, 10u << 24 | id);
 	ip_addr_parse("198.51.100.1", &src.addr);
 	ip_addr_parse("203.0.113.9", &dst.addr);
 	memcpy(macs, far_mac, 6);
 	memcpy(macs + 6, outer_mac, 6);
 	outer.header_len = outer_prepare(outer.header, macs, &src, &dst, 0) & 0x7f;
-	dp_publish_peer(world_dp, id, 0, activities[id]);
+	dp_publish_peer(world_dp, id, 0);
 	if (dp_peer_set_outer(world_dp, id, &outer) != 0 ||
-		dp_lpm_set(world_dp->interfaces[0].allowed, &prefix, id) != 0)
+		dp_set_allowed_ip(world_dp, &prefix, id) != 0)
 		die("no memory for so many peers");
 	dp_publish_session(world_dp, sessions[id]);
 	dp_peer_set_session(world_dp, id, sessions[id]);

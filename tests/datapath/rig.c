@@ -98,6 +98,13 @@ static void add_prefix(struct dp_lpm *lpm, const char *text, uint32_t value)
 	assert_int_equal(dp_lpm_set(lpm, &prefix, value), 0);
 }
 
+static void allow(const char *text, uint32_t id)
+{
+	struct ip_prefix prefix;
+	assert_true(ip_prefix_parse(text, &prefix));
+	assert_int_equal(dp_set_allowed_ip(rig.dp, &prefix, id), 0);
+}
+
 static void set_up_ports(void)
 {
 	for (unsigned port = 0; port < RIG_PORTS; port++) {
@@ -145,7 +152,8 @@ static void set_up_interfaces(void)
 static void set_up_session(struct far *far)
 {
 	memset(&far->session, 0, sizeof(far->session));
-	memset(&far->activity, 0, sizeof(far->activity));
+	far->activity = dp_peer_activity(rig.dp, far->id);
+	*far->activity = (struct wg_activity){0};
 	memset(far->session.receive_key, (int)(0x40 + far->id), 32);
 	memset(far->session.send_key, (int)(0x80 + far->id), 32);
 	far->session.local_index = 0xabc00000u | far->id << 4;
@@ -188,11 +196,11 @@ static void set_up_peer(uint32_t id, unsigned interface, int outer_family)
 		outer_family, outer_family == 4 ? "198.51.100.1" : "2001:db8::1", far->our_addr);
 	far->port = (uint16_t)(40000 + id);
 	far->our_port = (uint16_t)(51820 + interface);
-	dp_publish_peer(rig.dp, id, interface, &far->activity);
+	dp_publish_peer(rig.dp, id, interface);
 	snprintf(text, sizeof(text), "10.%u.0.0/16", id);
-	add_prefix(rig.dp->interfaces[interface].allowed, text, id);
+	allow(text, id);
 	snprintf(text, sizeof(text), "fd%02u::/16", id);
-	add_prefix(rig.dp->interfaces[interface].allowed, text, id);
+	allow(text, id);
 	set_up_session(far);
 	set_up_outer(far);
 }

@@ -38,7 +38,7 @@
 /* The far end of a tunnel, and our state of it. */
 struct far {
 	alignas(64) struct wg_session session;
-	alignas(64) struct wg_activity activity;
+	struct wg_activity *activity; /* the published one */
 	uint32_t id;
 	uint8_t interface;
 	uint8_t outer_family;

@@ -30,7 +30,7 @@ static void remember(struct state *state)
 	for (uint32_t id = 1; id < RIG_PEERS; id++) {
 		const struct dp_peer *peer = dp_find_peer(rig.dp, id);
 		memcpy(&state->sessions[id], &rig.far[id].session, sizeof(struct wg_session));
-		memcpy(&state->activities[id], &rig.far[id].activity, sizeof(struct wg_activity));
+		memcpy(&state->activities[id], rig.far[id].activity, sizeof(struct wg_activity));
 		memcpy(&state->peers[id], peer, sizeof(*peer));
 		memcpy(&state->outers[id], atomic_load(&peer->outer), sizeof(struct dp_outer));
 	}
@@ -243,10 +243,13 @@ static void bad_company_harms_no_good_packet(void **unused)
 	static struct state alone, in_company;
 	static struct good good[GOOD];
 	static struct rig at_first;
+	struct wg_activity activities[RIG_PEERS];
 	(void)unused;
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		unsigned run = 1 + (unsigned)(rig_random() % 8);
 		at_first = rig;
+		for (uint32_t id = 1; id < RIG_PEERS; id++)
+			activities[id] = *rig.far[id].activity;
 		struct dp_counters counters = rig.worker->counters;
 		for (unsigned i = 0; i < GOOD; i++) {
 			good[i].id = 1 + i / run % 3;
@@ -256,7 +259,7 @@ static void bad_company_harms_no_good_packet(void **unused)
 		play(good, false, &alone);
 		for (uint32_t id = 1; id < RIG_PEERS; id++) { /* back to before */
 			rig.far[id].session = at_first.far[id].session;
-			rig.far[id].activity = at_first.far[id].activity;
+			*rig.far[id].activity = activities[id];
 		}
 		rig.worker->counters = counters;
 		play(good, true, &in_company);

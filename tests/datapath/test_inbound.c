@@ -73,9 +73,9 @@ static void every_length_in_all_families(void **state)
 			assert_delivered(&inner);
 			bytes += text.len + 32;
 		}
-		assert_int_equal(rig.far[id].activity.rx_bytes, bytes);
-		assert_int_equal(rig.far[id].activity.last_received_ns, RIG_NOW_NS);
-		assert_int_equal(rig.far[id].activity.owed_since_ns, RIG_NOW_NS);
+		assert_int_equal(rig.far[id].activity->rx_bytes, bytes);
+		assert_int_equal(rig.far[id].activity->last_received_ns, RIG_NOW_NS);
+		assert_int_equal(wg_activity_owed_since_ns(rig.far[id].activity), RIG_NOW_NS);
 		assert_int_equal(rig.far[id].session.replay.next, rig.far[id].counter);
 	}
 }
@@ -99,12 +99,12 @@ static void keepalives_count_but_are_no_data(void **state)
 {
 	struct packet empty = {.len = 0};
 	(void)state;
-	rig.far[1].activity.unanswered_since_ns = 5;
+	rig.far[1].activity->waiting_since = 5; /* unanswered */
 	receive_text(1, &empty);
-	assert_int_equal(rig.far[1].activity.rx_bytes, 32);
-	assert_int_equal(rig.far[1].activity.last_received_ns, RIG_NOW_NS);
-	assert_int_equal(rig.far[1].activity.owed_since_ns, 0);
-	assert_int_equal(rig.far[1].activity.unanswered_since_ns, 0);
+	assert_int_equal(rig.far[1].activity->rx_bytes, 32);
+	assert_int_equal(rig.far[1].activity->last_received_ns, RIG_NOW_NS);
+	assert_int_equal(wg_activity_owed_since_ns(rig.far[1].activity), 0);
+	assert_int_equal(wg_activity_unanswered_since_ns(rig.far[1].activity), 0);
 	assert_int_equal(rig.worker->counters.inbound_packets, 1);
 }
 
@@ -422,10 +422,10 @@ static void confirm_hints(void **state)
 	assert_false(hint_take(&hint));
 }
 
-static void forget_activity(void *arg, void *activity)
+static void forget(void *arg, void *object)
 {
 	(void)arg;
-	(void)activity;
+	(void)object;
 }
 
 /* An answer to the peer is sealed for where it is now; where to: by the kernel's socket or not. */
@@ -595,7 +595,7 @@ static void more_moves_than_spare_endpoints(void **state)
 	make_inner(1, 4, 100, &inner);
 	receive_text(1, &inner);
 	assert_delivered(&inner);
-	assert_int_equal(dp_remove_peer(rig.dp, 1, forget_activity, NULL), 0);
+	assert_int_equal(dp_remove_peer(rig.dp, 1, forget, NULL), 0);
 	assert_false(dp_take_roam(rig.dp, &roamed, &path));
 }
 

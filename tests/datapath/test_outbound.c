@@ -37,9 +37,9 @@ static void every_length_in_all_families(void **state)
 			assert_same(&text, &inner);
 			bytes += sealed.len - (rig.far[id].outer_family == 4 ? 42 : 62);
 		}
-		assert_int_equal(rig.far[id].activity.tx_bytes, bytes);
-		assert_int_equal(rig.far[id].activity.last_sent_ns, RIG_NOW_NS);
-		assert_int_equal(rig.far[id].activity.unanswered_since_ns, RIG_NOW_NS);
+		assert_int_equal(rig.far[id].activity->tx_bytes, bytes);
+		assert_int_equal(rig.far[id].activity->last_sent_ns, RIG_NOW_NS);
+		assert_int_equal(wg_activity_unanswered_since_ns(rig.far[id].activity), RIG_NOW_NS);
 		assert_int_equal(rig.far[id].session.send_counter, counter);
 	}
 }
@@ -578,21 +578,20 @@ static void packets_that_waited(void **state)
 	sink_take(0, &sealed);
 	assert_int_equal(far_open(&rig.far[1], &sealed, RIG_MTU, &text), 0);
 	assert_same(&text, &inner);
-	assert_int_equal(rig.far[1].activity.unanswered_since_ns, RIG_NOW_NS);
+	assert_int_equal(wg_activity_unanswered_since_ns(rig.far[1].activity), RIG_NOW_NS);
 
 	input(kernel_packet(&empty, DP_PEER, 2));
 	sink_take(0, &sealed);
 	assert_int_equal(sealed.len, 62 + 32);
 	far_open(&rig.far[2], &sealed, RIG_MTU, &text);
-	assert_int_equal(rig.far[2].activity.last_sent_ns, RIG_NOW_NS);
-	assert_int_equal(rig.far[2].activity.tx_bytes, 32);
-	assert_int_equal(rig.far[2].activity.unanswered_since_ns, 0);
+	assert_int_equal(rig.far[2].activity->last_sent_ns, RIG_NOW_NS);
+	assert_int_equal(rig.far[2].activity->tx_bytes, 32);
+	assert_int_equal(wg_activity_unanswered_since_ns(rig.far[2].activity), 0);
 }
 
 /* While a packet waits its peer goes, and another one gets the id: it must not get the packet. */
 static void the_id_passes_to_another_peer(void **state)
 {
-	static struct wg_activity activity;
 	static struct wg_session session;
 	struct dp_outer outer = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
 	struct packet inner, frame;
@@ -608,7 +607,8 @@ static void the_id_passes_to_another_peer(void **state)
 	dp_reclaim_poll(rig.dp->reclaim, UINT32_MAX);
 	session = rig.far[1].session;
 	session.local_index ^= 1u << 31; /* even the slot is the same */
-	dp_publish_peer(rig.dp, 1, 0, &activity);
+	*rig.far[1].activity = (struct wg_activity){0};
+	dp_publish_peer(rig.dp, 1, 0);
 	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
 	dp_publish_session(rig.dp, &session);
 	dp_peer_set_session(rig.dp, 1, &session);
@@ -616,7 +616,7 @@ static void the_id_passes_to_another_peer(void **state)
 	input(keepalive);
 	assert_dropped(DP_DROP_SESSION_GONE, 2);
 	assert_int_equal(session.send_counter, 0);
-	assert_int_equal(activity.last_sent_ns, 0);
+	assert_int_equal(rig.far[1].activity->last_sent_ns, 0);
 }
 
 static void packets_that_waited_too_long(void **state)

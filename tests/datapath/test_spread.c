@@ -413,14 +413,14 @@ static void retire_session_of_peer_1(void)
 static void session_ends_while_opening(void **state)
 {
 	struct dp_job *job = under_way(IN_1, 30);
-	struct wg_activity before = rig.far[1].activity;
+	struct wg_activity before = *rig.far[1].activity;
 	(void)state;
 	retire_session_of_peer_1();
 	dp_spread_work(helpers[0], job);
 	assert_int_equal(job->opened, (1u << 30) - 1);
 	owner_turn();
 	assert_dropped(DP_DROP_SESSION_GONE, 30);
-	assert_memory_equal(&before, &rig.far[1].activity, sizeof(before));
+	assert_memory_equal(&before, rig.far[1].activity, sizeof(before));
 }
 
 /* Even if another session gets its index, of another peer. */
@@ -428,7 +428,7 @@ static void index_changes_hands_while_opening(void **state)
 {
 	struct dp_job *job = under_way(IN_1, 30);
 	struct wg_session *other = &rig.far[2].session;
-	struct wg_activity before = rig.far[2].activity;
+	struct wg_activity before = *rig.far[2].activity;
 	uint32_t index = rig.far[1].session.local_index;
 	(void)state;
 	retire_session_of_peer_1();
@@ -437,7 +437,7 @@ static void index_changes_hands_while_opening(void **state)
 	dp_spread_work(helpers[0], job);
 	owner_turn();
 	assert_dropped(DP_DROP_SESSION_GONE, 30);
-	assert_memory_equal(&before, &rig.far[2].activity, sizeof(before));
+	assert_memory_equal(&before, rig.far[2].activity, sizeof(before));
 	assert_int_equal(other->replay.next, 0);
 }
 

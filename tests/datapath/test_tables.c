@@ -108,10 +108,10 @@ static void peers_are_released_after_a_turn(void **state)
 	far_seal(&rig.far[1], 0, text.bytes, text.len, 0, &frame);
 	rig_receive(0, &frame);
 	assert_dropped(DP_DROP_UNKNOWN_INDEX, 1);
-	assert_released_after_a_turn(&rig.far[1].activity);
+	assert_released_after_a_turn(&rig.dp->peers[1]);
 	assert_true(ip_prefix_parse("10.1.0.0/16", &prefix));
 	assert_int_equal(dp_lpm_set(rig.dp->interfaces[0].allowed, &prefix, 2), 0);
-	dp_publish_peer(rig.dp, 1, 1, &rig.far[1].activity);
+	dp_publish_peer(rig.dp, 1, 1);
 }
 
 static void a_sleeping_worker_holds_nothing(void **state)

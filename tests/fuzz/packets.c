@@ -36,7 +36,7 @@ static void renew(struct far *far)
 	atomic_store(&far->session.rekey_asked, false);
 	atomic_store(&far->session.send_counter, 0);
 	far->counter = 0;
-	memset(&far->activity, 0, sizeof(far->activity));
+	*far->activity = (struct wg_activity){0};
 }
 
 void packets_begin(void)

@@ -29,6 +29,6 @@ static inline void heap_env_free(void *arg, void *p)
 	free(p);
 }
 
-static const struct wg_env heap_env = {heap_env_random, heap_env_alloc, heap_env_free, NULL};
+static const struct wg_env heap_env = {heap_env_random, heap_env_alloc, heap_env_free, NULL, NULL};
 
 #endif

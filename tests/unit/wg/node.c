@@ -116,7 +116,7 @@ struct node *node_create(
 	node->hooks = *hooks;
 	node->rng = rng;
 	node->now = now;
-	node->env = (struct wg_env){env_random, env_alloc, env_free, node};
+	node->env = (struct wg_env){env_random, env_alloc, env_free, node, NULL};
 	node->indices = wg_index_table_create(env_random, node);
 	node->ids = wg_ids_create(1024);
 	assert_non_null(node->indices);
