@@ -148,13 +148,13 @@ static int find_listener(const struct dp *dp, const struct outer *outer)
 static inline int find_recipient(
 	const struct dp *dp, const struct outer *outer, struct recipient *last)
 {
-	size_t addr_len = outer->family == IP_V4 ? 4 : 16;
+	bool ipv4 = outer->family == IP_V4;
 	if (likely(last->family == outer->family && last->port_be == outer->dst_port_be &&
-		    memcmp(last->addr, outer->dst, addr_len) == 0))
+		    ip_bytes_equal(ipv4, last->addr, outer->dst)))
 		return last->interface;
 	last->family = outer->family;
 	last->port_be = outer->dst_port_be;
-	memcpy(last->addr, outer->dst, addr_len);
+	memcpy(last->addr, outer->dst, ipv4 ? 4 : 16);
 	last->interface = find_listener(dp, outer);
 	return last->interface;
 }

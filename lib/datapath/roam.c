@@ -19,24 +19,26 @@
 bool dp_is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
 {
 	unsigned udp = header_len - UDP_HEADER_BYTES;
-	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
+	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
+	unsigned addr_len = ipv4 ? 4 : 16;
 	const uint8_t *received = frame + udp - 2 * addr_len; /* source, destination */
 	if (unlikely(outer == NULL || outer->header_len != header_len))
 		return false;
 	const uint8_t *sent = outer->header + udp - 2 * addr_len;
-	return memcmp(received, sent + addr_len, addr_len) == 0 &&
-	       memcmp(received + addr_len, sent, addr_len) == 0 &&
+	return ip_bytes_equal(ipv4, received, sent + addr_len) &&
+	       ip_bytes_equal(ipv4, received + addr_len, sent) &&
 	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
 }
 
 /* True when between the same addresses: then the way is the same, whatever the ports are. */
 static bool is_same_way(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
 {
-	unsigned addr_len = header_len == OUTER_HEADER4_BYTES ? 4 : 16;
+	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
+	unsigned addr_len = ipv4 ? 4 : 16;
 	unsigned at = header_len - UDP_HEADER_BYTES - 2 * addr_len;
 	return outer != NULL && outer->header_len == header_len &&
-	       memcmp(outer->header + at, frame + at + addr_len, addr_len) == 0 &&
-	       memcmp(outer->header + at + addr_len, frame + at, addr_len) == 0;
+	       ip_bytes_equal(ipv4, outer->header + at, frame + at + addr_len) &&
+	       ip_bytes_equal(ipv4, outer->header + at + addr_len, frame + at);
 }
 
 /* The way back along the frame. */

@@ -8,7 +8,9 @@
 #ifndef NET_HEADERS_H
 #define NET_HEADERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/bytes.h"
 
@@ -73,6 +75,12 @@ enum ip_protocol {
 
 /* Default TTL and hop limit of packets that we make (RFC 1340; the kernel's too). */
 #define IP_DEFAULT_TTL 64
+
+/* Two addresses of a family, as they lie in packets. Each length by itself: no call is made. */
+static inline bool ip_bytes_equal(bool ipv4, const uint8_t *a, const uint8_t *b)
+{
+	return ipv4 ? memcmp(a, b, 4) == 0 : memcmp(a, b, 16) == 0;
+}
 
 /* The version nibble of an IP packet of at least one byte. */
 static inline unsigned ip_version(const uint8_t *packet)
