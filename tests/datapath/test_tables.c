@@ -147,6 +147,33 @@ static void replacing_waits_for_nobody(void **state)
 	assert_int_equal(dp_reclaim_poll(rig.dp->reclaim, UINT32_MAX), pending + 3000);
 }
 
+/* The place beside a peer serves again when no worker can be at what stood there. */
+static void the_place_of_an_endpoint(void **state)
+{
+	struct dp_peer *peer = dp_find_peer(rig.dp, 1);
+	struct dp_outer outer = *atomic_load(&peer->outer);
+	(void)state;
+	assert_ptr_equal(atomic_load(&peer->outer), &peer->own_outer);
+	outer.mtu = 1300;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	const struct dp_outer *second = atomic_load(&peer->outer);
+	assert_ptr_not_equal(second, &peer->own_outer);
+	assert_int_equal(peer->own_outer.mtu, 0); /* as a worker may still see it */
+	dp_reclaim_poll(rig.dp->reclaim, 100);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	assert_ptr_not_equal(atomic_load(&peer->outer), &peer->own_outer);
+	assert_int_equal(peer->own_outer.mtu, 0);
+	dp_worker_quiescent(rig.worker);
+	dp_reclaim_poll(rig.dp->reclaim, 100);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	assert_ptr_equal(atomic_load(&peer->outer), &peer->own_outer);
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, NULL), 0);
+	assert_false(sealed_for(1));
+	outer.mtu = 0;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	assert_true(sealed_for(1));
+}
+
 static void interfaces_come_and_go(void **state)
 {
 	(void)state;
@@ -231,6 +258,7 @@ int main(void)
 		TEST(peers_are_released_after_a_turn),
 		TEST(a_sleeping_worker_holds_nothing),
 		TEST(replacing_waits_for_nobody),
+		TEST(the_place_of_an_endpoint),
 		TEST(interfaces_come_and_go),
 		TEST(many_local_addresses),
 		TEST(wrong_number_of_workers),
