@@ -82,9 +82,12 @@ static void submit(struct context *ctx, unsigned n)
 {
 	uint32_t done = IMB_SUBMIT_BURST_NOCHECK(ctx->manager, n, ctx->jobs);
 
-	/* Jobs of this AEAD are never held back to be combined with later ones. */
-	assert(done == n);
-	(void)done;
+	/*
+	 * Jobs of this AEAD are never held back to be combined with later ones. A library that did
+	 * would have us send plain text: end rather than that, in every build.
+	 */
+	if (done != n)
+		abort();
 	if (ctx->copied)
 		wipe(ctx->keys, sizeof(ctx->keys));
 	ctx->copied = false;
@@ -94,8 +97,8 @@ static void get_jobs(struct context *ctx, unsigned n)
 {
 	uint32_t got = IMB_GET_NEXT_BURST(ctx->manager, n, ctx->jobs);
 
-	assert(got == n);
-	(void)got;
+	if (got != n)
+		abort();
 }
 
 static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)

@@ -81,15 +81,23 @@ static int create_tables(struct dp *dp)
 
 /*
  * Producers may be threads that share a core with others (control, host exchange): the relaxed
- * producer mode does not make a worker wait for one that was put aside in the middle of an enqueue.
+ * producer mode does not make a worker wait for one that was put aside in the middle of an enqueue,
+ * up to the distance that others may be ahead of it. DPDK's own is an eighth of the ring.
  */
+static struct rte_ring *relax(struct rte_ring *ring)
+{
+	if (ring != NULL)
+		rte_ring_set_prod_htd_max(ring, rte_ring_get_capacity(ring));
+	return ring;
+}
+
 static struct rte_ring *create_ring(
 	const char *name, unsigned id, unsigned elem_bytes, unsigned count)
 {
 	char full[RTE_RING_NAMESIZE];
 	snprintf(full, sizeof(full), "wg_%s_%u", name, id);
-	return rte_ring_create_elem(full, elem_bytes, count, SOCKET_ID_ANY,
-		RING_F_MP_RTS_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ);
+	return relax(rte_ring_create_elem(full, elem_bytes, count, SOCKET_ID_ANY,
+		RING_F_MP_RTS_ENQ | RING_F_SC_DEQ | RING_F_EXACT_SZ));
 }
 
 static int create_rings(struct dp *dp)
@@ -98,11 +106,11 @@ static int create_rings(struct dp *dp)
 	dp->control_ring = create_ring("control", 0, sizeof(void *), LIMIT_CONTROL_RING);
 	dp->hint_ring = create_ring("hint", 0, sizeof(struct dp_hint), LIMIT_HINT_RING);
 	/* A job waits for each helper, at most. */
-	dp->job_ring = rte_ring_create(
-		"wg_job", 2 * LIMIT_WORKERS, SOCKET_ID_ANY, RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ);
+	dp->job_ring = relax(rte_ring_create(
+		"wg_job", 2 * LIMIT_WORKERS, SOCKET_ID_ANY, RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ));
 	dp->roam_ring = create_ring("roam", 0, sizeof(struct dp_roam), LIMIT_ROAMS);
-	dp->spare_ring = rte_ring_create("wg_spare", LIMIT_ROAMS, SOCKET_ID_ANY,
-		RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ | RING_F_EXACT_SZ);
+	dp->spare_ring = relax(rte_ring_create("wg_spare", LIMIT_ROAMS, SOCKET_ID_ANY,
+		RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ | RING_F_EXACT_SZ));
 	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL ||
 		dp->job_ring == NULL || dp->roam_ring == NULL || dp->spare_ring == NULL)
 		return -ENOMEM;

@@ -35,7 +35,7 @@ static void to_neighbour(struct dp_worker *worker, struct rte_mbuf *m, struct dp
 	uint8_t *ether = (uint8_t *)rte_pktmbuf_prepend(m, ETHER_HEADER_BYTES);
 	memcpy(ether, nexthop->ether, ETHER_TYPE);
 	store_be16(ether + ETHER_TYPE, ip_version(ip) == 4 ? ETHER_TYPE_IPV4 : ETHER_TYPE_IPV6);
-	m->ol_flags = 0;
+	dp_set_tx_flags(m, 0);
 	worker->counters.plain_packets++;
 	dp_transmit(worker, nexthop->port, m);
 }

@@ -67,6 +67,16 @@ static inline struct dp_mbuf *dp_mbuf(struct rte_mbuf *m)
 }
 
 /*
+ * What the NIC is to do when it sends the packet, in place of what it said when it received it. The
+ * buffer may be the driver's own, attached to the mbuf (mlx5's multi-packet receive queues): that
+ * stays known, or it would never be given back.
+ */
+static inline void dp_set_tx_flags(struct rte_mbuf *m, uint64_t flags)
+{
+	m->ol_flags = (m->ol_flags & (RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT)) | flags;
+}
+
+/*
  * Host interfaces by number: the TAPs of the ports first, then the TUNs of the interfaces.
  * host_ring is indexed so.
  */

@@ -449,7 +449,6 @@ static void encap(struct dp_worker *worker, struct dp_tunnel_burst *burst)
 			.counter = burst->counters[i],
 			.len = padded,
 		};
-		m->ol_flags = 0;
 		m->data_off = (uint16_t)(m->data_off - headers_len);
 		dp_set_length(m, outer->header_len + payload_len);
 	}
@@ -501,15 +500,17 @@ static inline void finish_udp_checksum(
 	uint8_t *header = rte_pktmbuf_mtod(m, uint8_t *);
 	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
 	if (port->offload_udp) {
-		m->ol_flags =
-			RTE_MBUF_F_TX_UDP_CKSUM | (ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6);
+		dp_set_tx_flags(m,
+			RTE_MBUF_F_TX_UDP_CKSUM | (ipv4 ? RTE_MBUF_F_TX_IPV4 : RTE_MBUF_F_TX_IPV6));
 		m->l2_len = ETHER_HEADER_BYTES;
 		m->l3_len = ipv4 ? IPV4_HEADER_BYTES : IPV6_HEADER_BYTES;
-	} else if (ipv4) {
-		outer_omit_udp_checksum(header);
-	} else {
-		outer_complete_udp_checksum(header, header_len, m->data_len - header_len);
+		return;
 	}
+	dp_set_tx_flags(m, 0);
+	if (ipv4)
+		outer_omit_udp_checksum(header);
+	else
+		outer_complete_udp_checksum(header, header_len, m->data_len - header_len);
 }
 
 /* What exceeds the MTU of the port or of the route the kernel fragments. */

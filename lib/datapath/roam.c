@@ -53,7 +53,11 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 	local.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
 	*out = (struct dp_outer){.via_kernel = true, .scope_id = path.remote.scope_id};
 	if (is_same_way(seen, frame, header_len)) {
-		*out = *seen;
+		/* But for learned, which is control's. */
+		*out = (struct dp_outer){.port = seen->port,
+			.mtu = seen->mtu,
+			.via_kernel = seen->via_kernel,
+			.scope_id = seen->scope_id};
 		memcpy(macs, seen->header, sizeof(macs));
 	}
 	out->learned = true;

@@ -108,8 +108,9 @@ void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n)
 		case DP_OUTER:
 			dp_inbound(worker, DP_PORT_NONE, mbufs + i, len);
 			break;
-		default:
-			assert(false); /* none of a worker's kinds */
+		default: /* none of a worker's kinds */
+			assert(false);
+			rte_pktmbuf_free_bulk(mbufs + i, len);
 		}
 	}
 	counters->input_cycles += rte_rdtsc() - begin;

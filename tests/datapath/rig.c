@@ -461,6 +461,36 @@ struct rte_mbuf *mbuf_from(const struct packet *p)
 	return m;
 }
 
+static unsigned external_back;
+
+static void take_back(void *addr, void *opaque)
+{
+	(void)opaque;
+	free(addr);
+	external_back++;
+}
+
+unsigned given_back(void)
+{
+	return external_back;
+}
+
+struct rte_mbuf *mbuf_external(const struct packet *p)
+{
+	uint16_t bytes = (uint16_t)(RTE_PKTMBUF_HEADROOM + p->len + 256);
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	void *buffer = malloc(bytes);
+	assert_non_null(m);
+	assert_non_null(buffer);
+	struct rte_mbuf_ext_shared_info *shared =
+		rte_pktmbuf_ext_shinfo_init_helper(buffer, &bytes, take_back, NULL);
+	assert_non_null(shared);
+	rte_pktmbuf_attach_extbuf(m, buffer, RTE_BAD_IOVA, bytes, shared);
+	m->data_off = RTE_PKTMBUF_HEADROOM;
+	memcpy(rte_pktmbuf_append(m, (uint16_t)p->len), p->bytes, p->len);
+	return m;
+}
+
 struct rte_mbuf *mbuf_from_segments(const struct packet *p, unsigned segment_bytes)
 {
 	struct rte_mbuf *head = NULL;

@@ -101,6 +101,9 @@ uint64_t far_open(
 /* mbufs from and to packets. */
 struct rte_mbuf *mbuf_from(const struct packet *p);
 struct rte_mbuf *mbuf_from_segments(const struct packet *p, unsigned segment_bytes);
+/* In a buffer of a driver's own, attached to the mbuf; given_back() tells how many came back. */
+struct rte_mbuf *mbuf_external(const struct packet *p);
+unsigned given_back(void);
 void packet_from(struct packet *p, struct rte_mbuf *m); /* frees m */
 
 void rig_receive(unsigned port, const struct packet *p);

@@ -174,6 +174,30 @@ static void the_place_of_an_endpoint(void **state)
 	assert_true(sealed_for(1));
 }
 
+/* A driver's own buffer goes back to it, whichever way its packet takes. */
+static void buffers_of_drivers_go_back(void **state)
+{
+	struct packet inner, frames[3], sent;
+	static const uint8_t ports[3] = {1, 0, 1}, to[3] = {0, 1, 1};
+	(void)state;
+	unsigned before = given_back();
+	inner_build(&inner, 4, "192.168.0.5", "10.1.0.7", 100);
+	frames[0] = inner;
+	ether_wrap(&frames[0], 1); /* into a tunnel */
+	inner_build(&inner, 6, "fd01::7", "fd99::5", 100);
+	far_seal(&rig.far[1], 0, inner.bytes, inner.len, 0, &frames[1]); /* out of one */
+	inner_build(&inner, 4, "192.168.0.5", "192.168.0.6", 100);
+	frames[2] = inner;
+	ether_wrap(&frames[2], 1); /* from one host of a port to another */
+	for (unsigned i = 0; i < 3; i++) {
+		struct rte_mbuf *m = mbuf_external(&frames[i]);
+		dp_receive(rig.worker, ports[i], &m, 1);
+		dp_worker_flush(rig.worker);
+		sink_take(to[i], &sent);
+		assert_int_equal(given_back(), before + i + 1);
+	}
+}
+
 static void interfaces_come_and_go(void **state)
 {
 	(void)state;
@@ -259,6 +283,7 @@ int main(void)
 		TEST(a_sleeping_worker_holds_nothing),
 		TEST(replacing_waits_for_nobody),
 		TEST(the_place_of_an_endpoint),
+		TEST(buffers_of_drivers_go_back),
 		TEST(interfaces_come_and_go),
 		TEST(many_local_addresses),
 		TEST(wrong_number_of_workers),
