@@ -124,7 +124,7 @@ PARTS = {
     "tcp": measure_tcp,
 }
 # What a part's rows are called, where that is not its name.
-ROWS_OF = {"pipeline": ("pipeline", "stages")}
+ROWS_OF = {"pipeline": ("pipeline", "bare", "stages")}
 
 
 def parse_options():

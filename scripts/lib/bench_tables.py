@@ -86,6 +86,8 @@ def pipeline(rows):
 
 
 def workers(rows):
+    """Beside what two threads of bare AEAD gain of that size: the machine's own limit."""
+    bare = bench_targets.bare_gains(rows)
     lines = []
     for row in pick(rows, "pipeline", workers=2):
         alone = next((r for r in plain(rows) if all(r[k] == row[k] for k in
@@ -93,9 +95,10 @@ def workers(rows):
         if alone:
             how = "helped" if row.get("helped", True) else "each its own"
             lines.append([row["direction"], row["size"], f"{row['peers']:,}", how,
-                          number(row["cycles"]), f"{alone['cycles'] / row['cycles']:.2f}"])
-    return table(["direction", "bytes", "peers", "how", "cycles a packet", "times one worker"],
-                 lines)
+                          number(row["cycles"]), f"{alone['cycles'] / row['cycles']:.2f}",
+                          number(bare.get(row["size"]), 2)])
+    return table(["direction", "bytes", "peers", "how", "cycles a packet", "times one worker",
+                  "bare AEAD, two threads"], lines)
 
 
 def stages(rows):

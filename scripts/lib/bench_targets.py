@@ -53,6 +53,31 @@ def aead(lines):
             lines.least("aead", "AVX2 kernel: IPsec-MB (its AVX-512 path) ÷ ours", 1, found)
 
 
+def bare_gains(rows):
+    """By size: what two threads of nothing but AEAD, each with texts of its own, gain over one."""
+    one, two = ({r["size"]: r["cycles"] for r in pick(rows, "bare", threads=n)} for n in (1, 2))
+    return {size: one[size] / cycles for size, cycles in two.items() if size in one}
+
+
+def two_workers(lines, rows, single):
+    bare = bare_gains(lines.rows)
+    for helped, text, least in ((False, "two workers, peers of their own", 1.95),
+                                (True, "two workers, one peer spread over them", 1.8)):
+        found, of_bare = [], []
+        for row in pick(rows, "pipeline", workers=2):
+            alone = pick(single, "pipeline", **{k: row[k] for k in ("direction", "size", "peers")})
+            if alone and row.get("helped", True) == helped:
+                found.append(alone[0]["cycles"] / row["cycles"])
+                if row["size"] in bare:
+                    of_bare.append(found[-1] / bare[row["size"]])
+        if found:
+            lines.least("pipeline", f"{text}: times one, least of all sizes", least, found)
+            lines.least("pipeline", f"{text}: times one, most of all sizes", least, [max(found)])
+        # Half of them: two threads of bare AEAD gain 2 at most.
+        lines.least("pipeline", f"{text}: of what bare AEAD gains, least of all sizes",
+                    least / 2, of_bare)
+
+
 def pipeline(lines):
     rows = [r for r in pick(lines.rows, "pipeline") if r.get("run", 1) == 1]
     single = pick(rows, "pipeline", workers=1)
@@ -70,16 +95,7 @@ def pipeline(lines):
             if base and found:
                 lines.most("pipeline", f"{direction}, 64 bytes, {peers:,} peers: times one peer",
                            most, [found[0]["cycles"] / base[0]["cycles"]], "{:.2f}")
-    for helped, text, least in ((False, "two workers, peers of their own", 1.95),
-                                (True, "two workers, one peer spread over them", 1.8)):
-        found = []
-        for row in pick(rows, "pipeline", workers=2):
-            alone = pick(single, "pipeline", **{k: row[k] for k in ("direction", "size", "peers")})
-            if alone and row.get("helped", True) == helped:
-                found.append(alone[0]["cycles"] / row["cycles"])
-        if found:
-            lines.least("pipeline", f"{text}: times one, least of all sizes", least, found)
-            lines.least("pipeline", f"{text}: times one, most of all sizes", least, [max(found)])
+    two_workers(lines, rows, single)
 
 
 def prefixes(lines):

@@ -9,7 +9,9 @@
  *
  *   --stages       each case once more with stages measured (datapath/stages.h): what each costs
  *   --helper CPU   each case once more with two workers, each with peers of its own; and, where
- *                  there is one peer, with a worker that helps another (datapath/spread.h)
+ *                  there is one peer, with a worker that helps another (datapath/spread.h). As a
+ *                  control, each size's AEAD in one thread and in two, that share nothing: what
+ *                  the machine lets two threads gain at best
  *   --huge         EAL with hugepages
  *
  * Usage: bench_pipeline [--rounds N] [--peers N,N...] [--sizes N,N...] [--run N] [--helper CPU]
@@ -44,6 +46,8 @@ enum kind {
 	STAGES, /* alone, with stages measured */
 	HELPED, /* another worker helps */
 	TWO,	/* another worker has packets of its own */
+	BARE,	/* no pipeline: the AEAD on texts of a thread's own */
+	BARE_TWO,
 	KINDS
 };
 
@@ -59,7 +63,7 @@ static struct player first, second;
 static struct measured *cases;
 static unsigned case_count;
 /* What the second player's thread is to do. */
-static _Atomic enum { IDLE, HELP, MAKE, PLAY, STOP } order;
+static _Atomic enum { IDLE, HELP, MAKE, PLAY, SEAL, STOP } order;
 static _Atomic bool obeyed;
 static const struct measured *ordered;
 static uint64_t second_cycles;
@@ -82,6 +86,8 @@ static void *obey(void *arg)
 			player_make(&second, ordered->direction, ordered->size);
 		else if (order == PLAY)
 			second_cycles = player_play(&second, ordered->direction);
+		else if (order == SEAL)
+			second_cycles = player_seal(&second, ordered->size);
 		else if (order == IDLE)
 			dp_spread_leave(second.worker);
 		obeyed = true;
@@ -143,6 +149,20 @@ static double play_two(struct measured *c)
 	return 1 / (1 / own + 1 / other);
 }
 
+static double play_bare(struct measured *c)
+{
+	return (double)player_seal(&first, c->size) / WORLD_BATCH;
+}
+
+static double play_bare_two(struct measured *c)
+{
+	ordered = c;
+	give_order(SEAL);
+	double own = play_bare(c);
+	wait_for_second();
+	return 1 / (1 / own + 1 / ((double)second_cycles / WORLD_BATCH));
+}
+
 /* Half of the peers are the first worker's where two work. */
 static void share_peers(const struct measured *c)
 {
@@ -162,6 +182,8 @@ static void play(struct measured *c, unsigned round)
 		[STAGES] = play_alone,
 		[HELPED] = play_helped,
 		[TWO] = play_two,
+		[BARE] = play_bare,
+		[BARE_TWO] = play_bare_two,
 	};
 	uint64_t aead_before = 0;
 	double cycles = 0;
@@ -211,11 +233,28 @@ static void report_stages(FILE *json, const struct measured *c, const char *dire
 	}
 }
 
+static void report_bare(FILE *json, struct measured *c, struct measured *one, unsigned rounds)
+{
+	double cycles = median(c->cycles, rounds);
+	unsigned threads = c->kind == BARE ? 1 : 2;
+	char row[256];
+	printf("AEAD     %5u bytes in %u threads of their own: %7.1f cycles (quartiles %.1f to "
+	       "%.1f)",
+		c->size, threads, cycles, c->cycles[rounds / 4], c->cycles[rounds * 3 / 4]);
+	if (threads == 2)
+		printf(", %.2f times one thread", median(one->cycles, rounds) / cycles);
+	printf("\n");
+	snprintf(row, sizeof(row),
+		"{\"bench\":\"bare\",\"size\":%u,\"threads\":%u,\"cycles\":%.1f}", c->size, threads,
+		cycles);
+	write_row(json, row);
+}
+
 /* alone: the same case with one worker, reported before. */
 static void report(
 	FILE *json, struct measured *c, struct measured *alone, const struct options *options)
 {
-	static const char *const names[KINDS] = {"", ", stages", ", helped", ", two workers"};
+	static const char *const names[BARE] = {"", ", stages", ", helped", ", two workers"};
 	const char *direction = c->direction == OUTBOUND ? "outbound" : "inbound";
 	unsigned n = options->rounds[0];
 	double cycles = median(c->cycles, n), aead = median(c->aead_cycles, n);
@@ -249,6 +288,23 @@ static void add_case(enum direction direction, enum kind kind, unsigned size, un
 		.direction = direction, .kind = kind, .size = size, .peers = peers};
 }
 
+/* What a case of the pipeline is measured with besides. */
+static bool is_wanted(enum kind kind, unsigned peers, const struct options *options)
+{
+	switch (kind) {
+	case ALONE:
+		return true;
+	case STAGES:
+		return options->stages;
+	case HELPED:
+		return options->two && peers == 1;
+	case TWO:
+		return options->two && peers > 1;
+	default:
+		return false;
+	}
+}
+
 static void add_cases(const struct options *options)
 {
 	cases = calloc(MAX_CASES, sizeof(*cases));
@@ -258,24 +314,27 @@ static void add_cases(const struct options *options)
 		for (unsigned s = 0; s < options->size_counts; s++)
 			for (enum direction d = OUTBOUND; d <= INBOUND; d++)
 				for (enum kind kind = ALONE; kind < KINDS; kind++)
-					if (kind == ALONE || (kind == STAGES && options->stages) ||
-						(kind > STAGES && options->two &&
-							(kind == HELPED) ==
-								(options->peers[p] == 1)))
+					if (is_wanted(kind, options->peers[p], options))
 						add_case(d, kind, options->sizes[s],
 							options->peers[p]);
+	for (unsigned s = 0; options->two && s < options->size_counts; s++)
+		for (enum kind kind = BARE; kind <= BARE_TWO; kind++)
+			add_case(OUTBOUND, kind, options->sizes[s], 0);
 }
 
 static void run(const struct options *options, FILE *json)
 {
-	struct measured *alone = NULL;
+	struct measured *alone = NULL; /* of one worker or one thread */
 	for (unsigned round = 0; round < options->rounds[0]; round++)
 		for (unsigned i = 0; i < case_count; i++)
 			play(&cases[i], round);
 	for (unsigned i = 0; i < case_count; i++) {
-		if (cases[i].kind == ALONE)
+		if (cases[i].kind == ALONE || cases[i].kind == BARE)
 			alone = &cases[i];
-		report(json, &cases[i], alone, options);
+		if (cases[i].kind >= BARE)
+			report_bare(json, &cases[i], alone, options->rounds[0]);
+		else
+			report(json, &cases[i], alone, options);
 	}
 	if (json != NULL)
 		fprintf(json, "\n]\n");

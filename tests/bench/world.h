@@ -10,6 +10,7 @@
 #ifndef BENCH_WORLD_H
 #define BENCH_WORLD_H
 
+#include <stdalign.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -31,11 +32,13 @@ enum direction {
 
 /* A worker, what it gets and what it sent. */
 struct player {
-	struct dp_worker *worker;
+	alignas(128) struct dp_worker *worker; /* no line is another's, nor beside it */
+	struct rte_mempool *pool;
 	uint64_t random_state;
 	unsigned peer_from, peer_count; /* of whom its packets are */
 	unsigned run;			/* so many packets of a peer in a row */
 	struct aead_batch *sealer;
+	uint8_t *texts; /* for player_seal() */
 	struct rte_mbuf *mbufs[WORLD_BATCH], *sent_mbufs[WORLD_BATCH];
 	unsigned sent;
 	uint32_t *turns; /* cycles of each burst's turn of its loop; NULL: not kept */
@@ -58,6 +61,8 @@ void player_end(struct player *player);
 /* Makes a batch of packets, and plays it; returns the TSC cycles that took. */
 void player_make(struct player *player, enum direction direction, unsigned size);
 uint64_t player_play(struct player *player, enum direction direction);
+/* Seals a burst of texts of its own until they are a batch; returns the TSC cycles that took. */
+uint64_t player_seal(struct player *player, unsigned size);
 /* Runs function(arg) in a thread on a CPU. */
 void start_thread(unsigned cpu, void *(*function)(void *), void *arg);
 void join_thread(void); /* the one thread */
