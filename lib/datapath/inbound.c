@@ -13,6 +13,7 @@
 #include <rte_cycles.h>
 
 #include "base/bytes.h"
+#include "base/prefetch.h"
 #include "datapath/forward.h"
 #include "datapath/locals.h"
 #include "datapath/roam.h"
@@ -418,8 +419,8 @@ static void restore(struct dp_worker *worker, const struct dp_job *job, struct i
 	forged.n = gone.n = 0;
 	/* Another core wrote to the data header's line and to the inner header's. */
 	for (unsigned i = 0; i < job->n; i++) {
-		rte_prefetch0(job->ops[i].data - sizeof(struct wg_msg_data));
-		rte_prefetch0(job->ops[i].data + IPV6_HEADER_BYTES);
+		prefetch_for_writing(job->ops[i].data - sizeof(struct wg_msg_data));
+		prefetch_for_writing(job->ops[i].data + IPV6_HEADER_BYTES);
 	}
 	for (unsigned i = 0; i < job->n; i++) {
 		struct rte_mbuf *m = job->mbufs[i];
@@ -445,8 +446,10 @@ void dp_inbound_opened(struct dp_worker *worker, const struct dp_job *job)
 	struct inbound in;
 	in.n = 0;
 	in.authentic = true;
+	uint64_t begin = rte_rdtsc();
 	restore(worker, job, &in);
 	find(worker, &in);
+	dp_spread_spend(worker, job, rte_rdtsc() - begin);
 	dp_stage_end(worker, DP_STAGE_SPREAD, job->n);
 	take_in(worker, &in);
 }

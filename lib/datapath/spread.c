@@ -14,13 +14,36 @@
 #include "datapath/burst.h"
 
 /*
- * What is worth another core's while: a packet's way there and back costs as much as the AEAD of
- * some hundred bytes (more of an opened packet, whose inner header its owner reads), a job's as
- * much as some thousand.
+ * AEAD work is counted in units: bytes, and what a packet takes besides as so many bytes. Packets
+ * of all sizes then take about as many cycles a unit, with each of our kernels, in bursts that fill
+ * them.
  */
-#define WORTH_A_JOB_BYTES	     4096
-#define WORTH_A_SEALED_PACKET_BYTES  192
-#define WORTH_AN_OPENED_PACKET_BYTES 384
+#define PACKET_UNITS 96
+#define FULL_PACKETS 16
+
+/* The rate before anything was learnt: between that of the fastest kernel and the next. */
+#define RATE_ONE   1024
+#define RATE_FIRST RATE_ONE
+
+/*
+ * What may be worth another core's while, in cycles of AEAD: a packet must be taken over and, when
+ * opened, its headers be fetched back; a job is the least of a ring's and its own lines. Below this
+ * it never pays; above, the account tells.
+ */
+#define WORTH_A_JOB_PACKETS	      8
+#define WORTH_A_JOB_CYCLES	      2000
+#define WORTH_A_SEALED_PACKET_CYCLES  80
+#define WORTH_AN_OPENED_PACKET_CYCLES 120
+
+/*
+ * The account is judged each so many jobs: what was saved must be twice what was spent, since some
+ * of that shows elsewhere (the lines that the other core wrote, when their buffers are used again).
+ * If not, so many bursts are done without jobs: trying then costs a thirtieth of what it loses.
+ */
+#define JUDGED_JOBS 32
+#define REST_BURSTS 1024
+/* A CPU that was taken away counts as this at most, in cycles a packet. */
+#define STALL_CYCLES 512
 
 static_assert((LIMIT_JOBS & (LIMIT_JOBS - 1)) == 0, "a position is a mask away from its job");
 
@@ -30,7 +53,10 @@ int dp_spread_create(struct dp_worker *worker)
 		return 0;
 	/* Jobs hold keys. */
 	worker->spread = secret_alloc(sizeof(*worker->spread));
-	return worker->spread == NULL ? -ENOMEM : 0;
+	if (worker->spread == NULL)
+		return -ENOMEM;
+	worker->spread->rate = RATE_FIRST;
+	return 0;
 }
 
 static struct dp_job *job_at(struct dp_spread *spread, unsigned position)
@@ -74,6 +100,7 @@ void dp_spread_set(struct dp_worker *worker, bool on)
 	if (likely(spread == NULL || spread->on == on))
 		return;
 	spread->on = on;
+	spread->direct_units = 0; /* what the AEAD did since, nobody counted */
 	dp_spread_leave(worker);
 	if (on)
 		atomic_fetch_add_explicit(&worker->dp->spread_wanted, 1, memory_order_relaxed);
@@ -101,6 +128,66 @@ void dp_spread_leave(struct dp_worker *worker)
 	atomic_fetch_sub_explicit(&worker->dp->spread_helpers, 1, memory_order_relaxed);
 }
 
+/* ---- what the AEAD takes, and what jobs gain ---- */
+
+static unsigned units_of(const struct aead_op *ops, unsigned n)
+{
+	unsigned units = n * PACKET_UNITS;
+	for (unsigned i = 0; i < n; i++)
+		units += ops[i].len;
+	return units;
+}
+
+static uint64_t cycles_of(const struct dp_spread *spread, unsigned units)
+{
+	return (uint64_t)units * spread->rate / RATE_ONE;
+}
+
+/* A mean of the last ones, each of which counts twice the mean at most. */
+static void learn(struct dp_spread *spread, uint64_t cycles, unsigned units)
+{
+	uint64_t rate = cycles * RATE_ONE / units, most = 2 * (uint64_t)spread->rate;
+	rate = rate < most ? rate : most;
+	spread->rate = (uint32_t)((7 * (uint64_t)spread->rate + rate) / 8 + 1);
+}
+
+/* Learns from the AEAD work that was done outside of jobs. */
+static void learn_direct(struct dp_worker *worker)
+{
+	struct dp_spread *spread = worker->spread;
+	if (spread->direct_units != 0)
+		learn(spread, worker->counters.aead_cycles - spread->direct_from,
+			spread->direct_units);
+	spread->direct_units = 0;
+}
+
+static struct dp_spread_account *account_of(struct dp_spread *spread, uint8_t kind)
+{
+	return &spread->accounts[kind];
+}
+
+void dp_spread_spend(struct dp_worker *worker, const struct dp_job *job, uint64_t cycles)
+{
+	uint64_t most = (uint64_t)job->n * STALL_CYCLES;
+	account_of(worker->spread, job->kind)->spent += cycles < most ? cycles : most;
+}
+
+static void judge(struct dp_spread *spread, const struct dp_job *job)
+{
+	struct dp_spread_account *account = account_of(spread, job->kind);
+	if (job->helped)
+		account->saved += cycles_of(spread, job->units);
+	account->packets += job->n;
+	account->units += job->units;
+	if (++account->jobs < JUDGED_JOBS)
+		return;
+	bool pays = account->saved >= 2 * account->spent;
+	*account = (struct dp_spread_account){
+		.rest = pays ? 0 : REST_BURSTS,
+		.rest_units = account->units / account->packets,
+	};
+}
+
 /* ---- helping ---- */
 
 struct dp_job *dp_spread_take(struct dp *dp)
@@ -116,14 +203,24 @@ struct dp_job *dp_spread_take(struct dp *dp)
 	return job;
 }
 
+static bool is_own(const struct dp_spread *spread, const struct dp_job *job)
+{
+	return job >= spread->jobs && job < spread->jobs + LIMIT_JOBS;
+}
+
 void dp_spread_work(struct dp_worker *worker, struct dp_job *job)
 {
+	learn_direct(worker);
 	uint64_t begin = rte_rdtsc();
 	if (job->kind == DP_JOB_OPEN)
 		job->opened = aead_batch_open(worker->aead, job->ops, job->n);
 	else
 		aead_batch_seal(worker->aead, job->ops, job->n);
-	worker->counters.aead_cycles += rte_rdtsc() - begin;
+	uint64_t cycles = rte_rdtsc() - begin;
+	worker->counters.aead_cycles += cycles;
+	job->helped = !is_own(worker->spread, job);
+	if (!job->helped && job->n >= FULL_PACKETS)
+		learn(worker->spread, cycles, job->units);
 	dp_stage_end(worker, job->kind == DP_JOB_OPEN ? DP_STAGE_OPEN : DP_STAGE_SEAL, job->n);
 	atomic_store_explicit(&job->done, true, memory_order_release);
 }
@@ -143,7 +240,7 @@ unsigned dp_spread_help(struct dp_worker *worker)
 	unsigned n = job->n; /* once it is done the job may become another */
 	dp_stages_begin(worker);
 	dp_spread_work(worker, job);
-	if (job < spread->jobs || job >= spread->jobs + LIMIT_JOBS)
+	if (!is_own(spread, job))
 		worker->counters.helped_packets += n;
 	return n;
 }
@@ -156,6 +253,7 @@ static void fill(struct dp_job *job, enum dp_job_kind kind, struct rte_mbuf **mb
 {
 	job->kind = (uint8_t)kind;
 	job->n = (uint8_t)n;
+	job->units = units_of(ops, n);
 	memcpy(job->mbufs, mbufs, n * sizeof(mbufs[0]));
 	memcpy(job->ops, ops, n * sizeof(ops[0]));
 	for (unsigned i = 0; i < n; i++) {
@@ -166,30 +264,53 @@ static void fill(struct dp_job *job, enum dp_job_kind kind, struct rte_mbuf **mb
 	atomic_store_explicit(&job->done, false, memory_order_release);
 }
 
-static bool is_worth_it(enum dp_job_kind kind, const struct aead_op *ops, unsigned n)
+static bool is_worth_it(
+	const struct dp_spread *spread, enum dp_job_kind kind, unsigned units, unsigned n)
 {
 	unsigned each =
-		kind == DP_JOB_OPEN ? WORTH_AN_OPENED_PACKET_BYTES : WORTH_A_SEALED_PACKET_BYTES;
-	unsigned bytes = 0;
-	for (unsigned i = 0; i < n; i++)
-		bytes += ops[i].len;
-	return bytes >= WORTH_A_JOB_BYTES && bytes >= n * each;
+		kind == DP_JOB_OPEN ? WORTH_AN_OPENED_PACKET_CYCLES : WORTH_A_SEALED_PACKET_CYCLES;
+	uint64_t cycles = cycles_of(spread, units);
+	return n >= WORTH_A_JOB_PACKETS && cycles >= WORTH_A_JOB_CYCLES &&
+	       cycles >= (uint64_t)n * each;
 }
 
-bool dp_spread_suits(const struct dp_worker *worker, enum dp_job_kind kind,
-	const struct aead_op *ops, unsigned n)
+/* Whether this burst is one of those that are not spread; packets half as large again are. */
+static bool rests(struct dp_spread_account *account, unsigned units, unsigned n)
 {
-	const struct dp_spread *spread = worker->spread;
-	return n > 0 && (spread->head != spread->tail || (spread->on && helpers(worker->dp) > 0 &&
-								 is_worth_it(kind, ops, n)));
+	if (likely(account->rest == 0))
+		return false;
+	account->rest--;
+	if (2 * units > 3 * account->rest_units * n)
+		account->rest = 0;
+	return account->rest != 0;
+}
+
+bool dp_spread_suits(
+	struct dp_worker *worker, enum dp_job_kind kind, const struct aead_op *ops, unsigned n)
+{
+	struct dp_spread *spread = worker->spread;
+	if (n == 0)
+		return false;
+	if (spread->head != spread->tail)
+		return true;
+	learn_direct(worker);
+	unsigned units = units_of(ops, n);
+	if (!rests(account_of(spread, (uint8_t)kind), units, n) && spread->on &&
+		helpers(worker->dp) > 0 && is_worth_it(spread, kind, units, n))
+		return true;
+	spread->direct_units = n >= FULL_PACKETS ? units : 0;
+	spread->direct_from = worker->counters.aead_cycles;
+	return false;
 }
 
 /* True when some helper will take it: each has at most one job waiting for it. */
 static bool hand_over(struct dp_worker *worker, struct dp_job *job)
 {
 	struct dp *dp = worker->dp;
-	return worker->spread->on && rte_ring_count(dp->job_ring) < helpers(dp) &&
-	       is_worth_it((enum dp_job_kind)job->kind, job->ops, job->n) &&
+	struct dp_spread *spread = worker->spread;
+	return spread->on && account_of(spread, job->kind)->rest == 0 &&
+	       rte_ring_count(dp->job_ring) < helpers(dp) &&
+	       is_worth_it(spread, (enum dp_job_kind)job->kind, job->units, job->n) &&
 	       rte_ring_enqueue(dp->job_ring, job) == 0;
 }
 
@@ -213,10 +334,12 @@ void dp_spread_begin(struct dp_worker *worker, enum dp_job_kind kind, struct rte
 {
 	struct dp_spread *spread = worker->spread;
 	dp_spread_make_room(worker);
+	uint64_t begin = rte_rdtsc();
 	struct dp_job *job = job_at(spread, spread->tail++);
 	worker->spreading = true;
 	fill(job, kind, mbufs, ops, n);
 	bool handed_over = hand_over(worker, job);
+	dp_spread_spend(worker, job, rte_rdtsc() - begin);
 	dp_stage_end(worker, DP_STAGE_SPREAD, n);
 	if (!handed_over)
 		dp_spread_work(worker, job);
@@ -235,6 +358,7 @@ static void end_done(struct dp_worker *worker)
 		else
 			dp_outbound_sealed(worker, job);
 		wipe_keys(job);
+		judge(spread, job);
 		spread->head++;
 	}
 }

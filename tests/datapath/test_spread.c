@@ -228,6 +228,17 @@ static void join(unsigned n)
 		assert_int_equal(dp_spread_help(helpers[i]), 0);
 }
 
+static struct dp_spread_account *account_of(enum dp_job_kind kind)
+{
+	return &rig.worker->spread->accounts[kind];
+}
+
+/* Spreads whether it pays or not. */
+static void never_judge(void)
+{
+	account_of(DP_JOB_OPEN)->jobs = account_of(DP_JOB_SEAL)->jobs = 0;
+}
+
 /* ---- the tests ---- */
 
 /* One thread, so that it can be repeated: what each of them does next is drawn by lot. */
@@ -240,6 +251,7 @@ static void jobs_end_in_order_whenever_they_are_done(void **state)
 	for (unsigned step = 0; step < 4000; step++) {
 		unsigned i = (unsigned)(rig_random() % HELPERS);
 		unsigned what = (unsigned)(rig_random() % 8);
+		never_judge();
 		/* The owner would wait for what is held here. */
 		if (outstanding() >= LIMIT_JOBS - 2)
 			what = 7;
@@ -304,6 +316,7 @@ static void jobs_end_in_order_with_helpers_on_threads(void **state)
 	for (unsigned step = 0; step < STEPS; step++) {
 		receive(rig_random() % 2, 1 + (unsigned)(rig_random() % 32), 9);
 		owner_turn();
+		never_judge();
 		if (step % 4 == 0)
 			sched_yield();
 		if (step % 50 == 49)
@@ -336,6 +349,7 @@ static void a_helper_that_never_comes_holds_up_nothing(void **state)
 	(void)state;
 	join(1);
 	for (unsigned i = 0; i < 5 * LIMIT_JOBS; i++) {
+		never_judge();
 		receive(i % 2, 20, 5);
 		assert_true(outstanding() < LIMIT_JOBS);
 		owner_turn();
@@ -373,6 +387,110 @@ static void small_bursts_stay_at_home(void **state)
 	assert_int_equal(outstanding(), 1);
 	assert_int_equal(dp_spread_help(helpers[0]), LIMIT_BURST);
 	owner_turn();
+	assert_all_came();
+}
+
+/* The owner does what no helper took. */
+static void drain(void)
+{
+	owner_turn();
+	while (outstanding() > 0) {
+		dp_spread_help(rig.worker);
+		owner_turn();
+	}
+}
+
+/* A burst after all before have ended: whether it became a job. */
+static bool becomes_a_job(unsigned port)
+{
+	drain();
+	unsigned tail = rig.worker->spread->tail;
+	receive(port, 32, 0);
+	return rig.worker->spread->tail != tail;
+}
+
+/* The helper joined and does nothing: the owner is left with the trouble. */
+static void what_does_not_pay_rests_for_a_while(void **state)
+{
+	struct dp_spread_account *account = account_of(DP_JOB_SEAL);
+	(void)state;
+	join(1);
+	unsigned jobs = 0;
+	while (jobs < 200 && becomes_a_job(1))
+		jobs++;
+	assert_in_range(jobs, 16, 100);
+	assert_true(account->rest > 100);
+	account->rest = 20;
+	for (unsigned i = 0; i < 19; i++)
+		assert_false(becomes_a_job(1));
+	assert_true(becomes_a_job(1));
+	/* Opened packets have an account of their own. */
+	account->rest = 20;
+	assert_true(becomes_a_job(0));
+	/* Nor does it last when packets become larger. */
+	account->rest = 20;
+	account->rest_units = 1000;
+	assert_false(becomes_a_job(1));
+	account->rest_units = 100;
+	assert_true(becomes_a_job(1));
+	owner_finish();
+	assert_all_came();
+}
+
+static void what_pays_goes_on(void **state)
+{
+	(void)state;
+	join(1);
+	/* Far more than anything else can take. */
+	rig.worker->spread->rate = 1u << 30;
+	for (unsigned i = 0; i < 200; i++) {
+		receive(1, 32, 0);
+		assert_int_equal(outstanding(), 1);
+		assert_int_equal(dp_spread_help(helpers[0]), 32);
+		owner_turn();
+		assert_int_equal(outstanding(), 0);
+	}
+	assert_true(rig.worker->spread->rate == 1u << 30);
+	assert_all_came();
+}
+
+static void packets_whose_work_is_little_stay_at_home(void **state)
+{
+	(void)state;
+	join(1);
+	for (unsigned port = 0; port < 2; port++) {
+		drain();
+		/* Some 70 cycles a packet: as a burst it would be enough. */
+		rig.worker->spread->rate = 131;
+		assert_false(becomes_a_job(port));
+		rig.worker->spread->rate = 1u << 30;
+		assert_true(becomes_a_job(port));
+	}
+	owner_finish();
+	assert_all_came();
+}
+
+/* By direct work and by jobs of its own, from below and from above. */
+static void the_owner_learns_what_its_work_takes(void **state)
+{
+	uint32_t *rate = &rig.worker->spread->rate;
+	(void)state;
+	*rate = 1;
+	for (unsigned i = 0; i < 100; i++)
+		assert_false(becomes_a_job(i % 2));
+	assert_true(*rate > 20);
+	*rate = 1u << 31;
+	for (unsigned i = 0; i < 100; i++)
+		assert_false(becomes_a_job(i % 2));
+	assert_true(*rate < 1u << 28);
+	join(1);
+	*rate = 1u << 31;
+	for (unsigned i = 0; i < 100; i++) {
+		never_judge();
+		assert_true(becomes_a_job(i % 2));
+	}
+	assert_true(*rate < 1u << 28);
+	owner_finish();
 	assert_all_came();
 }
 
@@ -536,6 +654,10 @@ int main(void)
 		TEST(a_helper_that_never_comes_holds_up_nothing),
 		TEST(a_full_job_ring),
 		TEST(small_bursts_stay_at_home),
+		TEST(what_does_not_pay_rests_for_a_while),
+		TEST(what_pays_goes_on),
+		TEST(packets_whose_work_is_little_stay_at_home),
+		TEST(the_owner_learns_what_its_work_takes),
 		TEST(session_ends_while_opening),
 		TEST(index_changes_hands_while_opening),
 		TEST(peer_ends_while_opening),
