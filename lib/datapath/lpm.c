@@ -30,6 +30,9 @@
 /* And stops growing where only one in so many prefixes still shares its word with others. */
 #define SHARED_PART 16
 
+/* Words ahead of the one that is freed, whose buckets are fetched meanwhile. */
+#define FREE_AHEAD 8
+
 struct chunk {
 	struct chunk *next;
 	size_t bytes;
@@ -79,6 +82,15 @@ static struct prefix read_prefix(struct dp_lpm *lpm, const struct ip_prefix *pre
 		&lpm->tables.v6, {load_be64(bytes), load_be64(bytes + 8)}, prefix->bits};
 }
 
+/* Fetches the first word on the way down while the shadow is being changed. */
+static void prefetch_word(const struct lpm_table *table, struct lpm_key key)
+{
+	const struct lpm_node *node = lpm_node_of(table->word);
+
+	if (lpm_tag(table->word) >= LPM_NODE)
+		__builtin_prefetch(&node->words[lpm_index(table->word, key)], 1);
+}
+
 int dp_lpm_set(struct dp_lpm *lpm, const struct ip_prefix *prefix, uint32_t value)
 {
 	struct prefix p = read_prefix(lpm, prefix);
@@ -89,12 +101,13 @@ int dp_lpm_set(struct dp_lpm *lpm, const struct ip_prefix *prefix, uint32_t valu
 	if (shadow_reserve(&lpm->shadow) != 0 ||
 		(lpm->reclaim && dp_reclaim_reserve(lpm->reclaim, 1) != 0))
 		return -ENOMEM;
-	before = shadow_set(&lpm->shadow, &p.table->root, p.key, p.len, value);
+	prefetch_word(p.table, p.key);
+	before = shadow_set(&lpm->shadow, p.table->root, p.key, p.len, value);
 	if (before == value)
 		return 0;
 	error = carry_over(lpm, p.table, p.key, p.len, before == DP_LPM_NONE);
 	if (error && before == DP_LPM_NONE)
-		shadow_delete(&lpm->shadow, &p.table->root, p.key, p.len);
+		shadow_delete(&lpm->shadow, p.table->root, p.key, p.len);
 	return error;
 }
 
@@ -102,9 +115,9 @@ int dp_lpm_delete(struct dp_lpm *lpm, const struct ip_prefix *prefix)
 {
 	struct prefix p = read_prefix(lpm, prefix);
 
-	if (shadow_get(&lpm->shadow, p.table->root, p.key, p.len) == DP_LPM_NONE)
+	if (shadow_get(&lpm->shadow, *p.table->root, p.key, p.len) == DP_LPM_NONE)
 		return -ENOENT;
-	shadow_delete(&lpm->shadow, &p.table->root, p.key, p.len);
+	shadow_delete(&lpm->shadow, p.table->root, p.key, p.len);
 	/* Without memory for a smaller shape the old one stays and learns the new answers. */
 	if ((lpm->reclaim && dp_reclaim_reserve(lpm->reclaim, 1) != 0) ||
 		carry_over(lpm, p.table, p.key, p.len, true) != 0)
@@ -118,12 +131,12 @@ uint32_t dp_lpm_get(const struct dp_lpm *lpm, const struct ip_prefix *prefix)
 {
 	struct prefix p = read_prefix((struct dp_lpm *)lpm, prefix);
 
-	return shadow_get(&lpm->shadow, p.table->root, p.key, p.len);
+	return shadow_get(&lpm->shadow, *p.table->root, p.key, p.len);
 }
 
 size_t dp_lpm_count(const struct dp_lpm *lpm)
 {
-	uint32_t v4 = lpm->tables.v4.root, v6 = lpm->tables.v6.root;
+	uint32_t v4 = *lpm->tables.v4.root, v6 = *lpm->tables.v6.root;
 
 	return (v4 ? shadow_at(&lpm->shadow, v4)->count : 0) +
 	       (v6 ? shadow_at(&lpm->shadow, v6)->count : 0);
@@ -216,9 +229,12 @@ static void free_word(struct dp_lpm *lpm, uint64_t word)
 		free_bucket(lpm, lpm_bucket_of(word));
 	} else if (lpm_tag(word) >= LPM_NODE) {
 		struct lpm_node *node = lpm_node_of(word);
+		size_t n = (size_t)1 << node->bits;
 
-		for (size_t i = 0; i < (size_t)1 << node->bits; i++)
+		for (size_t i = 0; i < n; i++) {
+			__builtin_prefetch(lpm_bucket_of(node->words[(i + FREE_AHEAD) % n]), 1);
 			free_word(lpm, node->words[i]);
+		}
 		lpm->bytes -= node_bytes(node->bits);
 		free(node);
 	}
@@ -265,8 +281,10 @@ struct dp_lpm *dp_lpm_create(struct dp_reclaim *reclaim)
 	if (!lpm)
 		return NULL;
 	lpm->reclaim = reclaim;
-	lpm->tables.v4 = (struct lpm_table){lpm_word_of_value(DP_LPM_NONE), 0, 32};
-	lpm->tables.v6 = (struct lpm_table){lpm_word_of_value(DP_LPM_NONE), 0, 128};
+	lpm->tables.v4 =
+		(struct lpm_table){lpm_word_of_value(DP_LPM_NONE), &lpm->shadow.roots[0], 32};
+	lpm->tables.v6 =
+		(struct lpm_table){lpm_word_of_value(DP_LPM_NONE), &lpm->shadow.roots[1], 128};
 	if (shadow_init(&lpm->shadow) != 0) {
 		free(lpm);
 		return NULL;
@@ -592,13 +610,14 @@ static int carry_over(
 {
 	uint64_t *word = &table->word;
 	uint32_t miss = DP_LPM_NONE;
-	uint32_t at = table->root;
+	uint32_t at = *table->root;
 	unsigned range = 0; /* length of the word's */
 
 	for (;;) {
 		struct lpm_node *node = lpm_node_of(*word);
 		bool is_node = lpm_tag(*word) >= LPM_NODE;
 
+		__builtin_prefetch(lpm_bucket_of(*word), 1);
 		shadow_descend(&lpm->shadow, &at, &miss, key, range);
 		if (len == range) { /* of the root only */
 			refresh_word(lpm, word, at, miss);

@@ -119,7 +119,7 @@ static inline uint32_t lpm_load_value(const uint32_t *value)
 /* A table of one family. */
 struct lpm_table {
 	uint64_t word;	       /* of all addresses [control w, workers r] */
-	uint32_t root;	       /* in the shadow [control] */
+	uint32_t *root;	       /* one of the shadow's [control] */
 	uint32_t address_bits; /* 32 or 128 [const] */
 };
 

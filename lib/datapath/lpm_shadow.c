@@ -11,17 +11,48 @@
 
 #define INITIAL_NODES 16
 
-/* Gives the array another size, at least of what is used. */
+/*
+ * A subtree of up to NEAR_PREFIXES mostly lies in the NEAR_LINES cache lines behind its top (see
+ * resize()): who goes down there fetches them all at once, instead of one after the other.
+ */
+#define NEAR_PREFIXES 32
+#define NEAR_LINES    10
+
+/* Appends a copy of a subtree: each node, then all below its first child, then the rest. */
+static uint32_t copy_subtree(
+	const struct shadow_node *from, struct shadow_node *to, uint32_t *used, uint32_t at)
+{
+	uint32_t copy = *used;
+
+	if (!at)
+		return 0;
+	__builtin_prefetch(&from[from[at].child[1]]);
+	(*used)++;
+	to[copy] = from[at];
+	to[copy].child[0] = copy_subtree(from, to, used, from[at].child[0]);
+	to[copy].child[1] = copy_subtree(from, to, used, from[at].child[1]);
+	return copy;
+}
+
+/*
+ * Gives the array another size, at least of what is used, and an order: what hangs together lies
+ * together, so that the way down to a prefix takes few cache misses.
+ */
 static int resize(struct shadow *shadow, uint32_t size)
 {
 	struct shadow_node *nodes = lpm_allocate(size * sizeof(*nodes));
+	uint32_t used = 1;
 
 	if (!nodes)
 		return -ENOMEM;
-	memcpy(nodes, shadow->nodes, shadow->used * sizeof(*nodes));
+	nodes[0] = shadow->nodes[0];
+	for (unsigned i = 0; i < SHADOW_ROOTS; i++)
+		shadow->roots[i] = copy_subtree(shadow->nodes, nodes, &used, shadow->roots[i]);
 	free(shadow->nodes);
 	shadow->nodes = nodes;
 	shadow->size = size;
+	shadow->used = used;
+	shadow->free = 0;
 	return 0;
 }
 
@@ -160,11 +191,20 @@ static void insert(
 	nodes[*link].count = 1 + nodes[old].count;
 }
 
+static void prefetch_near(const struct shadow_node *node)
+{
+	const uint8_t *line = (const uint8_t *)node;
+
+	for (unsigned i = 1; i <= NEAR_LINES; i++)
+		__builtin_prefetch(line + 64ul * i);
+}
+
 uint32_t shadow_set(
 	struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len, uint32_t value)
 {
 	uint32_t *link = root;
 	uint32_t before;
+	bool near = false;
 
 	/* Counted on the way as if it were new, which it mostly is. */
 	while (*link) {
@@ -173,6 +213,10 @@ uint32_t shadow_set(
 		if (node->len >= len || !lpm_key_match(node->key, key, node->len))
 			break;
 		node->count++;
+		if (!near && node->count <= NEAR_PREFIXES) {
+			near = true;
+			prefetch_near(node);
+		}
 		link = &node->child[lpm_key_bit(key, node->len)];
 	}
 	if (!*link || shadow->nodes[*link].len != len ||

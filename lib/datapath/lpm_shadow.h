@@ -5,7 +5,7 @@
  * IPv4 in its upper 32 bits.
  *
  * Thread: the table's writer. Nodes lie in one growing array and are named by their place in it;
- * 0 is none.
+ * 0 is none. shadow_reserve() gives them other places.
  */
 #ifndef DATAPATH_LPM_SHADOW_H
 #define DATAPATH_LPM_SHADOW_H
@@ -27,6 +27,8 @@ struct shadow_node {
 	uint32_t len : 8;
 };
 
+#define SHADOW_ROOTS 2 /* one trie for each family */
+
 /* Half a cache line; and no more of them than a count can tell. */
 static_assert(sizeof(struct shadow_node) == 32, "two nodes in a cache line");
 #define SHADOW_NODES_MAX (1u << 24)
@@ -36,6 +38,7 @@ struct shadow {
 	uint32_t size;		   /* nodes allocated */
 	uint32_t used;		   /* places given out so far, with 0 */
 	uint32_t free;		   /* given back ones, linked by child[0] */
+	uint32_t roots[SHADOW_ROOTS];
 };
 
 static inline unsigned lpm_key_bit(struct lpm_key key, unsigned at)
@@ -77,7 +80,8 @@ void shadow_destroy(struct shadow *shadow);
  * holds SHADOW_NODES_MAX. */
 int shadow_reserve(struct shadow *shadow);
 size_t shadow_bytes(const struct shadow *shadow);
-/* Sets the value of a prefix below *root; returns the one before, or DP_LPM_NONE: it is new. */
+/* Sets the value of a prefix below *root, one of shadow's; returns the one before, or DP_LPM_NONE:
+ * it is new. */
 uint32_t shadow_set(
 	struct shadow *shadow, uint32_t *root, struct lpm_key key, unsigned len, uint32_t value);
 /* Removes a prefix that is there. */
