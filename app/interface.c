@@ -27,6 +27,7 @@
 
 /* Loading says how far it is after so many operations and so much time. */
 #define APPLY_BUDGET	  4096
+#define SHUTDOWN_PIECE	  1024 /* peers */
 #define PROGRESS_EVERY_NS (2 * NS_PER_SEC)
 
 static int failed(const struct interface *interface, const char *what, int err)
@@ -443,14 +444,25 @@ int interface_create(struct gateway *gateway, const char *name, const char *path
 
 /* --- The end --- */
 
+/* In pieces: what a million peers leave to be done would take gigabytes at once. */
+static void remove_peers(struct interface *interface)
+{
+	bool more;
+
+	do {
+		more = wg_device_shutdown(interface->device, SHUTDOWN_PIECE);
+		actions_drain(interface);
+		dp_reclaim_poll(interface->gateway->dp->reclaim, UINT_MAX);
+	} while (more);
+}
+
 void interface_shutdown(struct interface *interface)
 {
 	struct gateway *gateway = interface->gateway;
 
 	interface->follow_routes = false;
 	ifconfig_undo(gateway->ifconfig, interface->tun.ifindex);
-	wg_device_shutdown(interface->device);
-	actions_drain(interface);
+	remove_peers(interface);
 	close_socket(interface);
 	if (interface->tun.fd >= 0) {
 		mirror_remove(gateway->mirror, interface->tun.ifindex);

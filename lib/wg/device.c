@@ -55,10 +55,11 @@ struct wg_device *wg_device_create(
 	return device;
 }
 
-void wg_device_shutdown(struct wg_device *device)
+bool wg_device_shutdown(struct wg_device *device, unsigned most)
 {
-	while (device->oldest)
+	for (; device->oldest && most > 0; most--)
 		wg_device_remove_peer(device, device->oldest);
+	return device->oldest != NULL;
 }
 
 void wg_device_free(struct wg_device *device)

@@ -112,8 +112,11 @@ void wg_ids_destroy(struct wg_ids *ids);
 /* env and the tables must outlive the device. NULL: out of memory. */
 struct wg_device *wg_device_create(
 	const struct wg_env *env, struct wg_index_table *indices, struct wg_ids *ids);
-/* Removes all peers; drain the actions, then wg_device_free(). */
-void wg_device_shutdown(struct wg_device *device);
+/*
+ * Removes peers, so many at most; true: there are more. Drain the actions each time, which take
+ * memory, and call wg_device_free() in the end.
+ */
+bool wg_device_shutdown(struct wg_device *device, unsigned most);
 /* All its peers and sessions were freed before: they need the device for that. */
 void wg_device_free(struct wg_device *device);
 

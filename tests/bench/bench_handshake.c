@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -117,7 +118,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-	wg_device_shutdown(device);
+	wg_device_shutdown(device, UINT_MAX);
 	drain();
 	wg_device_free(device);
 	wg_ids_destroy(ids);

@@ -3,6 +3,7 @@
  * Configs on a real device: what actions come of them, and how long large ones take (printed, not
  * asserted; without a private key, so that it is the tables that are measured).
  */
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,7 +63,7 @@ static int tear_down(void **state)
 {
 	struct world *world = *state;
 
-	wg_device_shutdown(world->device);
+	wg_device_shutdown(world->device, UINT_MAX);
 	drain(world);
 	wg_device_free(world->device);
 	wg_ids_destroy(world->ids);

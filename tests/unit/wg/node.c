@@ -134,7 +134,8 @@ void node_split_handshakes(bool split)
 
 void node_destroy(struct node *node)
 {
-	wg_device_shutdown(node->device);
+	while (wg_device_shutdown(node->device, 1))
+		node_drain(node);
 	node_drain(node);
 	assert_null(node->sessions);
 	assert_int_equal(wg_device_deadline(node->device), UINT64_MAX);

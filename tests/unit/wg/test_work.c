@@ -5,6 +5,7 @@
  */
 #include "wg/device.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -135,7 +136,7 @@ static int set_up(void **state)
 
 static void tear_down_end(struct end *end)
 {
-	wg_device_shutdown(end->device);
+	wg_device_shutdown(end->device, UINT_MAX);
 	drain(end);
 	while (end->work_count > 0)
 		wg_work_free(end->device, end->works[--end->work_count]);
