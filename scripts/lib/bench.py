@@ -11,6 +11,7 @@ import sys
 import tempfile
 
 import bench_doc
+import bench_peers
 import bench_tables
 import bench_tcp
 import bench_throughput
@@ -73,6 +74,17 @@ def measure_pipeline(quick):
     return rows
 
 
+def measure_changes(quick):
+    if os.cpu_count() < 2:
+        return []  # control and the worker would take turns
+    return rows_of(f"{BENCH}/bench_changes", "--rounds", "11" if quick else "31")
+
+
+def measure_index(quick):
+    counts = "1,1000,100000" if quick else "1,1000,100000,1000000"
+    return rows_of(f"{BENCH}/bench_index", "--sessions", counts)
+
+
 def measure_touch(_quick):
     return rows_of(f"{BENCH}/bench_touch")
 
@@ -103,6 +115,10 @@ def measure_handshake(quick):
     return rows_of(f"{BENCH}/bench_handshake", "--count", "1024" if quick else "8192")
 
 
+def measure_peers(quick):
+    return bench_peers.run([100000] if quick else [100000, 1000000])
+
+
 def measure_throughput(quick):
     return bench_throughput.run(quick, lambda row: print(
         f"  {row['test']} {row['direction']}: NDR {row['ndr_pps'] / 1e6:.2f} Mpps, PDR "
@@ -117,9 +133,12 @@ def measure_tcp(quick):
 PARTS = {
     "aead": measure_aead,
     "pipeline": measure_pipeline,
+    "changes": measure_changes,
     "touch": measure_touch,
+    "index": measure_index,
     "prefixes": measure_prefixes,
     "handshake": measure_handshake,
+    "peers": measure_peers,
     "throughput": measure_throughput,
     "tcp": measure_tcp,
 }

@@ -116,6 +116,32 @@ def stages(rows):
     return table(["stage"] + [f"{s} bytes, {p:,} peer{'s' * (p > 1)}" for s, p in columns], lines)
 
 
+def changes(rows):
+    """Turns of a worker in thousands of cycles; the ratio is the median of the rounds' ratios."""
+    return table(["direction", "bytes", "changes a second", "p50, none", "with", "p99, none", "with",
+                  "p99.9, none", "with", "p99, times"], [
+        [row["direction"], row["size"], f"{row['rate']:,}"]
+        + [number(row[key] / 1e3, 1) for key in ("p50_still", "p50", "p99_still", "p99",
+                                                 "p999_still", "p999")]
+        + [number(row["ratio_p99"], 2)] for row in pick(rows, "changes")])
+
+
+def index(rows):
+    rows = pick(rows, "index")
+    counts = sorted(values(rows, "sessions"))
+    return table(["what"] + [f"{count:,} session{'s' * (count > 1)}" for count in counts], [
+        [{"slot": "the slot's session", "session": "and the whole index compared"}.get(way, way)]
+        + [number(one(rows, "index", way=way, sessions=count)["cycles"], 1) for count in counts]
+        for way in values(rows, "way")])
+
+
+def peers(rows):
+    return table(["peers", "loaded in s", "MB", "bytes a peer", "ended in s"], [
+        [f"{row['peers']:,}", number(row["loaded_s"], 2), number(row["mb"]),
+         number(row["bytes_a_peer"]), number(row["stopped_s"], 2)]
+        for row in pick(rows, "peers")])
+
+
 def bytes_name(count):
     for unit, name in ((1 << 20, "MiB"), (1 << 10, "KiB")):
         if count >= unit:
@@ -275,13 +301,13 @@ def targets(rows):
 
 TABLES = {
     "machine": machine, "aead": aead, "aead-fills": aead_fills, "pipeline": pipeline,
-    "workers": workers, "stages": stages, "touch": touch, "prefixes": prefixes,
-    "handshake": handshake, "throughput": throughput, "tcp": tcp, "model": model,
-    "sizing": sizing, "targets": targets,
+    "workers": workers, "stages": stages, "changes": changes, "touch": touch, "index": index,
+    "prefixes": prefixes, "handshake": handshake, "peers": peers, "throughput": throughput,
+    "tcp": tcp, "model": model, "sizing": sizing, "targets": targets,
 }
 # What is printed after each part.
 OF_PART = {
     "aead": ["aead", "aead-fills"], "pipeline": ["pipeline", "workers", "stages"],
-    "touch": ["touch"], "prefixes": ["prefixes"], "handshake": ["handshake"],
-    "throughput": ["throughput"], "tcp": ["tcp"],
+    "changes": ["changes"], "touch": ["touch"], "index": ["index"], "prefixes": ["prefixes"],
+    "handshake": ["handshake"], "peers": ["peers"], "throughput": ["throughput"], "tcp": ["tcp"],
 }

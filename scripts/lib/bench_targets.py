@@ -98,6 +98,35 @@ def pipeline(lines):
     two_workers(lines, rows, single)
 
 
+def changes(lines):
+    rows = pick(lines.rows, "changes")
+    for direction in ("outbound", "inbound"):
+        found = pick(rows, "changes", direction=direction)
+        if found:
+            lines.most("changes", f"{direction}, {round(found[0]['rate'], -3):,} changes a second: p99 of a "
+                       "worker's turn, times that without", 1.1,
+                       [row["ratio_p99"] for row in found], "{:.2f}")
+
+
+def index(lines):
+    rows = pick(lines.rows, "index", sessions=1000000)
+    for way, what in (("slot", "the session of a receiver index"),
+                      ("session", "the same and its whole index compared")):
+        lines.most("index", f"1,000,000 sessions: {what}", 20,
+                   [row["cycles"] for row in pick(rows, "index", way=way)], "{:.1f}", " cycles")
+
+
+def peers(lines):
+    for row in pick(lines.rows, "peers", peers=1000000):
+        lines.most("peers", "1,000,000 peers with an allowed IP each: loaded in", 10,
+                   [row["loaded_s"]], "{:.1f}", " s")
+        session = [r["session_bytes"] for r in pick(lines.rows, "index")][:1]
+        lines.most("peers", "1,000,000 peers: memory a peer, none with a session", 4096,
+                   [row["bytes_a_peer"]], "{:,.0f}", " bytes")
+        lines.most("peers,index", "1,000,000 peers: memory a peer, each with a session", 4096,
+                   [row["bytes_a_peer"] + size for size in session], "{:,.0f}", " bytes")
+
+
 def prefixes(lines):
     rows = pick(lines.rows, "prefixes", table="dp_lpm")
     for content, hot, cold in (("IPv4 100k /32", 17, 40),
@@ -137,7 +166,10 @@ def lines(rows):
     made = Lines(rows)
     aead(made)
     pipeline(made)
+    changes(made)
+    index(made)
     prefixes(made)
     handshake(made)
+    peers(made)
     whole(made)
     return made.made

@@ -20,8 +20,15 @@
 /* The far end of a session: what its packets are made from. */
 struct far {
 	uint8_t key[WG_KEY_BYTES];
-	uint64_t counter;
-	uint32_t index;
+	uint64_t counter;	/* [player] */
+	uint32_t sealed_for;	/* [player] the index that counter is of */
+	_Atomic uint32_t index; /* [control w, player r] */
+};
+
+/* Ours of a peer; previous: packets on their way may still be for it. [control] */
+struct near {
+	struct wg_session *current, *previous;
+	uint32_t generation; /* of its session */
 };
 
 struct dp *world_dp;
@@ -32,8 +39,8 @@ static const uint8_t far_mac[6] = {2, 0, 0, 0, 0, 0x99};
 static const uint64_t born_ns = 1000 * NS_PER_SEC;
 
 static struct far *fars;
-static struct wg_session **sessions;
-static unsigned peer_count;
+static struct near *nears;
+static unsigned peer_count, most;
 static uint64_t random_state = 1;
 static pthread_t thread;
 
@@ -98,8 +105,9 @@ void world_start(unsigned most_peers, bool huge)
 	if (eal_start_pages(256 + most_peers / 1024, huge) < 0)
 		die("EAL does not start");
 	fars = calloc(most_peers, sizeof(*fars));
-	sessions = calloc(most_peers, sizeof(*sessions));
-	if (fars == NULL || sessions == NULL || dp_create(2, &world_dp) != 0)
+	nears = calloc(most_peers, sizeof(*nears));
+	most = most_peers;
+	if (fars == NULL || nears == NULL || dp_create(2, &world_dp) != 0)
 		die("no memory");
 	set_up_ports();
 	set_up_routes();
@@ -107,39 +115,75 @@ void world_start(unsigned most_peers, bool huge)
 
 void world_stop(void)
 {
+	dp_reclaim_drain(world_dp->reclaim); /* of sessions, too */
 	dp_destroy(world_dp);
-	for (unsigned i = 0; i < peer_count; i++)
-		secret_free(sessions[i]);
-	free(sessions);
+	for (unsigned i = 0; i < most; i++) {
+		secret_free(nears[i].current);
+		secret_free(nears[i].previous);
+	}
+	free(nears);
 	free(fars);
 	eal_stop();
 }
 
+static struct ip_prefix prefix_of(uint32_t id)
+{
+	struct ip_prefix prefix = {.addr = {.family = IP_V4}, .bits = 32};
+	store_be32(prefix.addr.bytes, 10u << 24 | id);
+	return prefix;
+}
+
+/*
+ * Slots at random, each once: an odd factor permutes them. A peer has four in turn, more than there
+ * are sessions of it that anybody may look for.
+ */
+static uint32_t index_of(uint32_t id, uint32_t generation)
+{
+	uint32_t place = id + (generation % 4 << (LIMIT_INDEX_BITS - 2));
+	return ((place * 2654435761u) & ((1u << LIMIT_INDEX_BITS) - 1)) |
+	       generation << LIMIT_INDEX_BITS;
+}
+static_assert(LIMIT_PEERS <= 1u << (LIMIT_INDEX_BITS - 2), "four slots for each peer");
+
+/* A new session with the keys of the far end; what is sealed from now on is for it. */
 static void make_session(uint32_t id)
 {
 	struct wg_session *session = allocate(sizeof(*session));
-	sessions[id] = session;
-	for (unsigned i = 0; i < WG_KEY_BYTES; i++) {
-		session->receive_key[i] = fars[id].key[i] = (uint8_t)random_of(&random_state);
-		session->send_key[i] = (uint8_t)random_of(&random_state);
-	}
-	/* Slots at random, each once: an odd factor permutes them. */
-	session->local_index = (id * 2654435761u) & ((1u << LIMIT_INDEX_BITS) - 1);
-	fars[id].index = session->local_index;
+	struct near *near = &nears[id];
+	near->previous = near->current;
+	near->current = session;
+	memcpy(session->receive_key, fars[id].key, WG_KEY_BYTES);
+	memcpy(session->send_key, fars[id].key, WG_KEY_BYTES);
+	session->local_index = index_of(id, near->generation++);
 	session->peer_id = id;
 	wg_session_set_born(session, born_ns);
 	atomic_store(&session->confirmed, true);
 	replay_init(&session->replay);
+	dp_publish_session(world_dp, session);
+	dp_peer_set_session(world_dp, id, session);
+	atomic_store_explicit(&fars[id].index, session->local_index, memory_order_release);
 }
 
-static void add_peer(uint32_t id)
+static void free_secret(void *arg, void *object)
+{
+	(void)arg;
+	secret_free(object);
+}
+
+static void retire_session(struct wg_session *session)
+{
+	if (session != NULL && dp_retire_session(world_dp, session, free_secret, NULL) != 0)
+		die("no memory");
+}
+
+void world_add_peer(uint32_t id)
 {
 	struct dp_outer outer = {.port = WORLD_OUTER_PORT};
 	struct endpoint src = {.port = 51820}, dst = {.port = 40000};
-	struct ip_prefix prefix = {.addr = {.family = IP_V4}, .bits = 32};
+	struct ip_prefix prefix = prefix_of(id);
 	uint8_t macs[12];
-	make_session(id);
-	store_be32(prefix.addr.bytes, 10u << 24 | id);
+	for (unsigned i = 0; i < WG_KEY_BYTES; i++)
+		fars[id].key[i] = (uint8_t)random_of(&random_state);
 	ip_addr_parse("198.51.100.1", &src.addr);
 	ip_addr_parse("203.0.113.9", &dst.addr);
 	memcpy(macs, far_mac, 6);
@@ -149,14 +193,34 @@ static void add_peer(uint32_t id)
 	if (dp_peer_set_outer(world_dp, id, &outer) != 0 ||
 		dp_set_allowed_ip(world_dp, &prefix, id) != 0)
 		die("no memory for so many peers");
-	dp_publish_session(world_dp, sessions[id]);
-	dp_peer_set_session(world_dp, id, sessions[id]);
+	make_session(id);
+}
+
+void world_remove_peer(uint32_t id, void (*released)(void *arg, void *peer), void *arg)
+{
+	struct near *near = &nears[id];
+	struct ip_prefix prefix = prefix_of(id);
+	dp_peer_set_session(world_dp, id, NULL);
+	if (dp_clear_allowed_ip(world_dp, 0, &prefix) != 0)
+		die("a peer's prefix is not there");
+	retire_session(near->current);
+	retire_session(near->previous);
+	if (dp_remove_peer(world_dp, id, released, arg) != 0)
+		die("no memory");
+	near->current = near->previous = NULL;
+}
+
+void world_rekey(uint32_t id)
+{
+	struct wg_session *oldest = nears[id].previous;
+	make_session(id);
+	retire_session(oldest);
 }
 
 void world_add_peers(unsigned count)
 {
 	for (; peer_count < count; peer_count++) {
-		add_peer(peer_count);
+		world_add_peer(peer_count);
 		dp_reclaim_poll(world_dp->reclaim, 8);
 	}
 }
@@ -250,8 +314,13 @@ static unsigned padded_bytes(unsigned size)
 static struct aead_op make_inbound(struct rte_mbuf *m, unsigned size, uint32_t id)
 {
 	unsigned padded = padded_bytes(size);
+	uint32_t index = atomic_load_explicit(&fars[id].index, memory_order_acquire);
 	uint8_t *frame = append(m, 14 + 28 + 32 + padded);
 	uint8_t *udp = frame + 34, *message = frame + 42, *text = message + 16;
+	if (fars[id].sealed_for != index) {
+		fars[id].sealed_for = index;
+		fars[id].counter = 0;
+	}
 	put_ether(frame, outer_mac);
 	put_ipv4(frame + 14, 28 + 32 + padded, 0xcb007109, 0xc6336401);
 	store_be16(udp + UDP_SRC_PORT, 40000);
@@ -259,7 +328,7 @@ static struct aead_op make_inbound(struct rte_mbuf *m, unsigned size, uint32_t i
 	store_be16(udp + UDP_LENGTH, (uint16_t)(8 + 32 + padded));
 	store_be16(udp + UDP_CHECKSUM, 0);
 	store_le32(message, WG_MSG_DATA);
-	store_le32(message + 4, fars[id].index);
+	store_le32(message + 4, index);
 	store_le64(message + 8, fars[id].counter);
 	memset(text, 0, padded);
 	put_ipv4(text, size, 10u << 24 | id, 0xc0a80001);
@@ -296,6 +365,7 @@ uint64_t player_play(struct player *player, enum direction direction)
 {
 	struct dp_worker *worker = player->worker;
 	unsigned port = direction == OUTBOUND ? WORLD_INNER_PORT : WORLD_OUTER_PORT;
+	dp_worker_online(worker);
 	uint64_t begin = rte_rdtsc(), turn = begin;
 	for (unsigned i = 0; i < WORLD_BATCH; i += WORLD_BURST) {
 		dp_receive(worker, port, player->mbufs + i, WORLD_BURST);
@@ -312,6 +382,7 @@ uint64_t player_play(struct player *player, enum direction direction)
 		dp_worker_flush(worker);
 	}
 	uint64_t cycles = rte_rdtsc() - begin;
+	dp_worker_offline(worker);
 	if (player->sent != WORLD_BATCH)
 		die("packets got lost");
 	rte_pktmbuf_free_bulk(player->sent_mbufs, player->sent);

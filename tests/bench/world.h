@@ -55,6 +55,16 @@ void world_start(unsigned most_peers, bool huge);
 void world_stop(void);
 /* Adds peers up to a number of them. */
 void world_add_peers(unsigned count);
+
+/*
+ * Changes while players play; one thread at a time, which then calls dp_reclaim_poll() as control
+ * does. A removed peer's id may be added again when released was called.
+ */
+void world_add_peer(uint32_t id);
+void world_remove_peer(uint32_t id, void (*released)(void *arg, void *peer), void *arg);
+/* A new session, which its packets use from now on; the one before stays for those on their way. */
+void world_rekey(uint32_t id);
+
 /* A player with the worker of this id. */
 void player_init(struct player *player, unsigned id);
 void player_end(struct player *player);
