@@ -11,19 +11,28 @@ static void drop(struct keypairs_dropped *dropped, struct wg_session *session)
 		dropped->sessions[dropped->count++] = session;
 }
 
+/* A packet came for it: the peer sends with it, though control has not heard of that yet. */
+static bool is_proven(const struct wg_session *session)
+{
+	return atomic_load_explicit(&session->proven, memory_order_relaxed);
+}
+
+/*
+ * Of current and next the peer sends with one, until it has a packet of the new session. With next
+ * it has sent something ahead of its response to us. Linux takes next for used in any case, and so
+ * loses what a peer that never understood our response sends with current.
+ */
 void keypairs_add_initiated(
 	struct keypairs *keypairs, struct wg_session *session, struct keypairs_dropped *dropped)
 {
+	struct wg_session *next = keypairs->next;
+	bool next_in_use = next && (!keypairs->current || is_proven(next));
+
 	dropped->count = 0;
 	drop(dropped, keypairs->previous);
-	if (keypairs->next) {
-		/* The peer may be sending with next already: it is worth more than current. */
-		keypairs->previous = keypairs->next;
-		keypairs->next = NULL;
-		drop(dropped, keypairs->current);
-	} else {
-		keypairs->previous = keypairs->current;
-	}
+	drop(dropped, next_in_use ? keypairs->current : next);
+	keypairs->previous = next_in_use ? next : keypairs->current;
+	keypairs->next = NULL;
 	keypairs->current = session;
 }
 

@@ -2,8 +2,8 @@
 /*
  * The sessions of a peer: current, which it sends with; previous, which packets may still come in
  * for; next, made as responder and waiting for the initiator's first packet (whitepaper sections
- * 5.4.5 and 6.1; the rotation is Linux's). Pure functions on pointers: whoever calls retires what
- * is dropped. Thread: control.
+ * 5.4.5 and 6.1; the rotation is Linux's but for one case). Pure functions on pointers: whoever
+ * calls retires what is dropped. Thread: control.
  */
 #ifndef WG_KEYPAIRS_H
 #define WG_KEYPAIRS_H

@@ -584,9 +584,11 @@ static bool open_data(
 	if (session == user->current)
 		ask_rekey(node, peer, session, WG_REKEY_ON_RECEIVE_NS);
 	/* Last: it may retire sessions. */
-	if (!atomic_load(&session->confirmed))
+	if (!atomic_load(&session->confirmed)) {
+		atomic_store(&session->proven, true);
 		raise_hint(node, peer,
 			&(struct node_hint){
 				.kind = NODE_HINT_CONFIRM, .local_index = session->local_index});
+	}
 	return true;
 }

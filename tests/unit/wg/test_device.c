@@ -409,6 +409,43 @@ static void test_simultaneous_initiations(void **state)
 	world_destroy(w);
 }
 
+/*
+ * Both ends renew at once: what 1 answers to 0 is lost, then 0 answers 1. Up to the first packet of
+ * the new session 0 sends with the old one, and nothing of it may be lost.
+ */
+static void test_crossing_initiations_keep_the_session_in_use(void **state)
+{
+	struct world *w = world_create();
+	struct datagram late;
+
+	(void)state;
+	connect(w);
+	live_to(w, START_NS + 119 * SEC);
+	run_to(w, START_NS + 121 * SEC);
+	assert_int_equal(w->sent, 0);
+	wg_peer_hint_rekey(w->peers[0], w->now);
+	node_drain(w->nodes[0]);
+	assert_int_equal(w->sent, 1);
+	deliver_one(w); /* 0's initiation; 1's response is lost */
+	assert_int_equal(w->nodes[1]->counts.responses, 2);
+	send_packet(w, 1);
+	assert_true(run_until_changed(w, &w->nodes[1]->counts.initiations, 20 * SEC) != 0);
+	w->delivered = w->sent - 1;
+	deliver_one(w); /* of all that, only 1's initiation, as nothing came back for its packet */
+	assert_int_equal(w->nodes[0]->counts.responses, 1);
+	send_packet(w, 0);
+	assert_int_equal(w->sent - w->delivered, 2);
+	late = w->wire[w->sent - 1];
+	w->sent--;
+	assert_true(deliver_one(w)); /* 0's response; and then what it had sent before */
+	assert_true(current(w, 1)->initiator);
+	assert_true(node_receive(w->nodes[1], late.data, late.len, &late.path));
+	assert_int_equal(w->got[1], 1);
+	pump(w);
+	assert_false(current(w, 0)->initiator);
+	world_destroy(w);
+}
+
 /* The responder's own attempts end when the initiator has proven its keys. */
 static void test_confirmation_ends_own_attempts(void **state)
 {
@@ -1472,6 +1509,7 @@ int main(void)
 		cmocka_unit_test(test_keepalive_confirms_when_nothing_is_staged),
 		cmocka_unit_test(test_responder_initiates_after_lost_response),
 		cmocka_unit_test(test_simultaneous_initiations),
+		cmocka_unit_test(test_crossing_initiations_keep_the_session_in_use),
 		cmocka_unit_test(test_confirmation_ends_own_attempts),
 		cmocka_unit_test(test_previous_session_until_its_end),
 		cmocka_unit_test(test_late_response_finds_nothing),

@@ -47,16 +47,43 @@ static void test_initiated(void **state)
 	assert_dropped(&dropped, &a, NULL);
 }
 
-/* With a session unconfirmed: the peer may already send with it. */
-static void test_initiated_over_next(void **state)
+/* With a session unconfirmed that a packet came for: the peer sends with it, and not with current.
+ */
+static void test_initiated_over_proven_next(void **state)
+{
+	struct keypairs k = {.previous = &a, .current = &b, .next = &c};
+	struct keypairs_dropped dropped;
+
+	(void)state;
+	atomic_store(&c.proven, true);
+	keypairs_add_initiated(&k, &d, &dropped);
+	atomic_store(&c.proven, false);
+	assert_slots(&k, &c, &d, NULL);
+	assert_dropped(&dropped, &a, &b);
+}
+
+/* Without: it still sends with current until it hears of the new one. */
+static void test_initiated_over_unproven_next(void **state)
 {
 	struct keypairs k = {.previous = &a, .current = &b, .next = &c};
 	struct keypairs_dropped dropped;
 
 	(void)state;
 	keypairs_add_initiated(&k, &d, &dropped);
+	assert_slots(&k, &b, &d, NULL);
+	assert_dropped(&dropped, &a, &c);
+}
+
+/* There is none that could be worth more. */
+static void test_initiated_over_first_next(void **state)
+{
+	struct keypairs k = {.next = &c};
+	struct keypairs_dropped dropped;
+
+	(void)state;
+	keypairs_add_initiated(&k, &d, &dropped);
 	assert_slots(&k, &c, &d, NULL);
-	assert_dropped(&dropped, &a, &b);
+	assert_dropped(&dropped, NULL, NULL);
 }
 
 static void test_responded(void **state)
@@ -105,7 +132,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_initiated),
-		cmocka_unit_test(test_initiated_over_next),
+		cmocka_unit_test(test_initiated_over_proven_next),
+		cmocka_unit_test(test_initiated_over_unproven_next),
+		cmocka_unit_test(test_initiated_over_first_next),
 		cmocka_unit_test(test_responded),
 		cmocka_unit_test(test_confirmed),
 		cmocka_unit_test(test_cleared),
