@@ -126,6 +126,24 @@ class Flood:
         return self.sent
 
 
+SESSION_SLOTS = 1 << 22  # LIMIT_INDEX_BITS
+
+
+def touch_sessions(topology, gateway):
+    """
+    The table of sessions is address space; a page of it comes when a receiver index is looked up
+    there for the first time.
+    """
+    to = mac(topology.gw, "outer0")
+    frames = [frame(to, "192.0.2.2", OUTER4, 9, PORT,
+                    struct.pack("<IIQ", wgpeer.DATA, slot, 0) + bytes(16))
+              for slot in range(0, SESSION_SLOTS, 4096 // 8)]
+    before = gateway.drops().get("unknown_index", 0)
+    with Flood(topology.wan, "e0", frames, "rate=50000"):
+        lab.wait_for("two rounds", lambda: gateway.drops().get("unknown_index", 0) > before
+                     + 2 * len(frames))
+
+
 # --- Pings ---
 
 
@@ -168,6 +186,18 @@ def counted(namespace, link, direction, what="packets"):
     return found["stats64"][direction][what]
 
 
+def cable_losses(topology, gateway):
+    """Frames that were lost between the gateway and its neighbours, or are under way just now."""
+    losses = {}
+    for port, (namespace, name) in enumerate(((topology.wan, "outer"), (topology.lan, "inner"))):
+        sent = counted(namespace, "e0", "tx")
+        stats = gateway.telemetry(f"/ethdev/stats,{port}")
+        losses[f"{name}_cable_in"] = sent - stats["ipackets"]
+        losses[f"{name}_cable_out"] = stats["opackets"] - counted(namespace, "e0", "rx")
+        losses[f"{name}_port"] = stats["oerrors"] + stats["imissed"] + stats["rx_nombuf"]
+    return losses
+
+
 class Losses:
     """
     Losses since this was made that are not the gateway's: of the cables (frames that a namespace sent
@@ -185,14 +215,7 @@ class Losses:
         return {what: min(first[what], second[what]) for what in first}
 
     def once(self):
-        losses = {}
-        for port, (namespace, name) in enumerate(((self.topology.wan, "outer"),
-                                                  (self.topology.lan, "inner"))):
-            sent = counted(namespace, "e0", "tx")
-            stats = self.gateway.telemetry(f"/ethdev/stats,{port}")
-            losses[f"{name}_cable_in"] = sent - stats["ipackets"]
-            losses[f"{name}_cable_out"] = stats["opackets"] - counted(namespace, "e0", "rx")
-            losses[f"{name}_port"] = stats["oerrors"] + stats["imissed"] + stats["rx_nombuf"]
+        losses = cable_losses(self.topology, self.gateway)
         losses["client_sockets"] = self.udp_drops(self.topology.wan)
         return losses
 

@@ -11,7 +11,6 @@ machine's cables carry, the kernel loses frames before the program can see them:
 (abuse.Losses), and the program's own loss is what is beyond.
 """
 import os
-import struct
 import threading
 import time
 
@@ -26,7 +25,6 @@ FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 LONGER = 10 if FULL else 1
 full_only = pytest.mark.skipif(not FULL, reason="takes many seconds: DPDK_WG_FULL=yes")
 CROWD = 2000
-SESSION_SLOTS = 1 << 22  # LIMIT_INDEX_BITS
 WAN4, WAN6 = "192.0.2.2", "2001:db8:1::2"
 # A ring with room for what arrives while this machine's few cores do something else.
 RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt=8192"
@@ -84,23 +82,10 @@ class Abused:
         self.count, self.peers = 0, []
         # What is made at its first use does not count as growth.
         abuse.Flood(self.wan, "e0", self.recorded(WAN4), "mutate", "spoof", seconds=1).run()
-        self.touch_sessions()
+        abuse.touch_sessions(topology, self.gateway)
         self.remove_peers()
         for _ in range(3):
             self.crowd()
-
-    def touch_sessions(self):
-        """
-        The table of sessions is address space; a page of it comes when a receiver index is looked up
-        there for the first time.
-        """
-        peer = self.peer()
-        frames = [self.frame(peer, struct.pack("<IIQ", wgpeer.DATA, slot, 0) + bytes(16))
-                  for slot in range(0, SESSION_SLOTS, 4096 // 8)]
-        before = self.gateway.drops().get("unknown_index", 0)
-        with abuse.Flood(self.wan, "e0", frames, "rate=50000"):
-            lab.wait_for("two rounds", lambda: self.gateway.drops()["unknown_index"] > before
-                         + 2 * len(frames))
 
     def crowd(self):
         """Thousands of peers come and go."""

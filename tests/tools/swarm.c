@@ -1,30 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A thousand WireGuard peers in one process, each with an address of its own, around one gateway;
- * each sends numbered packets to its neighbour, through two tunnels. Every packet is accounted for.
- * The protocol's clock runs faster, as the gateway's does with fastclock, so that all of them renew
- * their keys every few seconds.
+ * each sends numbered packets to its neighbour, through two tunnels, or to a host that echoes them.
+ * Every packet is sent once and accounted for. The protocol's clock runs faster, as the gateway's
+ * does with fastclock, so that all of them renew their keys every few seconds.
  *
- * Usage: swarm GATEWAY-IPV4 PORT GATEWAY-KEY KEYS FACTOR SECONDS PACKETS-A-SECOND
+ * Usage: swarm GATEWAY-IPV4 PORT GATEWAY-KEY KEYS FACTOR SECONDS PACKETS-A-SECOND [OPTION=VALUE...]
  *
  * All of them begin at once.
  *
  *   GATEWAY-KEY  its public key, 64 hexadecimal digits
  *   KEYS         a file of the peers' private keys, 32 bytes each. Peer n has the outer address
  *                198.18.0.0 + n, port 51820, which must be local, and the inner one 10.128.0.0 + n
+ *   echo=IPV4    peers with odd numbers ping this address; the neighbour of one with an even
+ *                number is the next even one
+ *   tunnels=FILE a line for each peer when it is over: its number; packets of its flow that it sent
+ *                and that arrived in time, late and never; plain packets that its tunnel brought;
+ *                data messages, keepalives among them, that it sealed and that it opened; its
+ *                sessions
  *
- * A flow has one packet under way at a time; one that is not there after two seconds is lost. It
- * had its sessions when at its sending both tunnels on its way had one with some seconds to live:
- * such a packet waits for no handshake. The last line: sent, received, lost, those of the lost that
- * had their sessions, late; then initiations, responses and sessions of the peers, packets that
- * they gave up themselves, data that came too late for its session, and the longest time in
- * microseconds of a packet that had its sessions. An end that breaks a rule of the protocol fails
- * an assertion.
+ * A flow has one packet under way at a time; for one that is not there after two seconds it does
+ * not wait any longer: if it comes at all, it is late. It had its sessions when at its sending all
+ * tunnels on its way had one with some seconds to live: such a packet waits for no handshake. The
+ * last line: sent, received in time, late, lost, those of the lost that had their sessions,
+ * received twice; then data messages sealed and opened, initiations, responses and sessions of the
+ * peers, packets that they gave up themselves, data that came too late for its session, datagrams
+ * that the kernel did not take, and the longest time in microseconds of a packet that had its
+ * sessions. An end that breaks a rule of the protocol fails an assertion.
  */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -39,25 +47,42 @@
 #include "base/bytes.h"
 #include "base/units.h"
 #include "node.h"
+#include "wg/messages.h"
 
 #define PEERS_MAX     4096
 #define OUTER_FIRST   0xc6120000u /* 198.18.0.0 */
 #define INNER_FIRST   0x0a800000u /* 10.128.0.0 */
 #define OUTER_PORT    51820
-#define LOST_AFTER_NS (2 * NS_PER_SEC)
+#define LATE_AFTER_NS (2 * NS_PER_SEC)
 /* The first packet waits for a handshake, and that perhaps for a cookie. */
-#define FIRST_LOST_AFTER_NS (20 * NS_PER_SEC)
+#define FIRST_LATE_AFTER_NS (20 * NS_PER_SEC)
+/* At the end, for those that are late. Longer than a packet may wait for a session. */
+#define LAST_ONES_NS (15 * NS_PER_SEC)
 /* A session that ends while a packet is under way is none, and the other end's is a little older.
  */
-#define LEFT_NS LOST_AFTER_NS
+#define LEFT_NS LATE_AFTER_NS
+/* A flow that misses so many sends no more. */
+#define MISSED_MAX 32
+
+struct under_way {
+	uint64_t serial, sent_ns;
+	bool had_sessions;
+};
 
 struct end {
 	struct node *node;
 	struct wg_peer *gateway;
 	int sock;
 	/* The flow that begins here */
-	uint64_t serial, sent_ns, due_ns;
-	bool waiting, had_sessions; /* the packet under way */
+	bool pings;
+	uint64_t due_ns;
+	bool waiting;
+	struct under_way packet; /* the last one sent */
+	struct under_way missed[MISSED_MAX];
+	unsigned missed_count;
+	uint64_t received, late;
+	/* What came out of this tunnel, and messages in it */
+	uint64_t delivered, sealed;
 };
 
 static struct {
@@ -67,7 +92,10 @@ static struct {
 	struct rng rng;
 	int epoll;
 	uint64_t begin_ns, factor, seconds, interval_ns;
-	uint64_t sent, received, lost, lost_with_sessions, late, longest_ns;
+	uint8_t echo[4]; /* of 0: none */
+	unsigned step;	 /* from a peer to its neighbour */
+	const char *tunnels;
+	uint64_t twice, refused, longest_ns;
 } swarm;
 
 static void read_arguments(char **argv);
@@ -84,9 +112,9 @@ static void die(const char *what)
 
 int main(int argc, char **argv)
 {
-	if (argc != 8) {
+	if (argc < 8) {
 		fprintf(stderr, "usage: swarm GATEWAY-IPV4 PORT GATEWAY-KEY KEYS FACTOR SECONDS "
-				"PACKETS-A-SECOND\n");
+				"PACKETS-A-SECOND [OPTION=VALUE...]\n");
 		return 2;
 	}
 	read_arguments(argv + 1);
@@ -125,6 +153,20 @@ static void read_key(const char *text, uint8_t key[WG_KEY_BYTES])
 			die("the gateway's key");
 }
 
+static void read_options(char **argv)
+{
+	for (; *argv; argv++) {
+		struct ip_addr echo;
+
+		if (strncmp(*argv, "tunnels=", 8) == 0)
+			swarm.tunnels = *argv + 8;
+		else if (strncmp(*argv, "echo=", 5) == 0 && ip_addr_parse(*argv + 5, &echo))
+			memcpy(swarm.echo, echo.bytes, sizeof(swarm.echo));
+		else
+			die(*argv);
+	}
+}
+
 static void read_arguments(char **argv)
 {
 	uint8_t gateway[WG_KEY_BYTES], key[WG_KEY_BYTES];
@@ -132,11 +174,13 @@ static void read_arguments(char **argv)
 
 	if (!keys || !ip_addr_parse(argv[0], &swarm.gateway.addr))
 		die("arguments");
+	read_options(argv + 7);
 	swarm.gateway.port = (uint16_t)atoi(argv[1]);
 	read_key(argv[2], gateway);
 	swarm.factor = strtoull(argv[4], NULL, 10);
 	swarm.seconds = strtoull(argv[5], NULL, 10);
 	swarm.rng.state = rng_seed("swarm");
+	swarm.step = swarm.echo[0] != 0 ? 2 : 1;
 	swarm.epoll = epoll_create1(0);
 	swarm.begin_ns = true_ns();
 	while (swarm.count < PEERS_MAX && fread(key, sizeof(key), 1, keys) == 1)
@@ -145,26 +189,41 @@ static void read_arguments(char **argv)
 	swarm.interval_ns = swarm.count * NS_PER_SEC / strtoull(argv[6], NULL, 10);
 }
 
-/* As the gateway takes it apart again, but for the checksum of UDP, which nobody asks for. */
+static uint16_t checksum(const uint8_t *data, size_t len)
+{
+	uint32_t sum = 0;
+
+	for (size_t i = 0; i < len; i += 2)
+		sum += load_be16(data + i);
+	while (sum > 0xffff)
+		sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)~sum;
+}
+
+/* As a host takes it apart again, but for the checksum of UDP, which nobody asks for. */
 static void write_headers(struct packet *packet)
 {
-	uint8_t *ip = packet->headers;
-	uint32_t sum = 0;
+	uint8_t *ip = packet->headers, *next = ip + 20;
+	bool ping = swarm.ends[packet->from].pings;
 
 	memset(ip, 0, sizeof(packet->headers));
 	ip[0] = 0x45;
 	store_be16(ip + 2, sizeof(*packet));
 	ip[8] = 64;
-	ip[9] = IPPROTO_UDP;
+	ip[9] = ping ? IPPROTO_ICMP : IPPROTO_UDP;
 	store_be32(ip + 12, INNER_FIRST + packet->from);
 	store_be32(ip + 16, INNER_FIRST + packet->to);
-	for (unsigned i = 0; i < 20; i += 2)
-		sum += load_be16(ip + i);
-	sum = (sum & 0xffff) + (sum >> 16);
-	store_be16(ip + 10, (uint16_t) ~((sum & 0xffff) + (sum >> 16)));
-	store_be16(ip + 20, 7);
-	store_be16(ip + 22, 7);
-	store_be16(ip + 24, sizeof(*packet) - 20);
+	if (ping)
+		memcpy(ip + 16, swarm.echo, sizeof(swarm.echo));
+	store_be16(ip + 10, checksum(ip, 20));
+	if (ping) {
+		next[0] = ICMP_ECHO;
+		store_be16(next + 2, checksum(next, sizeof(*packet) - 20));
+	} else {
+		store_be16(next, 7);
+		store_be16(next + 2, 7);
+		store_be16(next + 4, sizeof(*packet) - 20);
+	}
 }
 
 static void send_datagram(
@@ -174,27 +233,47 @@ static void send_datagram(
 	(void)arg;
 
 	memcpy(&to.sin_addr, path->remote.addr.bytes, 4);
-	if (sendto(swarm.ends[node->id].sock, data, len, 0, (struct sockaddr *)&to, sizeof(to)) < 0)
+	swarm.ends[node->id].sealed += wg_message_type_of(data, len) == WG_MSG_DATA;
+	if (sendto(swarm.ends[node->id].sock, data, len, 0, (struct sockaddr *)&to, sizeof(to)) <
+		0) {
 		fprintf(stderr, "swarm: peer %u: %s\n", node->id, strerror(errno));
+		swarm.refused++;
+	}
+}
+
+/* True when the flow had given up to wait for it. */
+static bool was_missed(struct end *from, uint64_t serial)
+{
+	for (unsigned i = 0; i < from->missed_count; i++) {
+		if (from->missed[i].serial == serial) {
+			from->missed[i] = from->missed[--from->missed_count];
+			return true;
+		}
+	}
+	return false;
 }
 
 static void deliver(void *arg, struct node *node, struct wg_peer *peer, const struct packet *packet)
 {
 	struct end *from = &swarm.ends[packet->from];
-	uint64_t now = true_ns();
 	(void)arg;
-	(void)node;
 	(void)peer;
 
-	assert_true(packet->from < swarm.count && packet->serial <= from->serial);
-	if (!from->waiting || packet->serial != from->serial) {
-		swarm.late++;
-		return;
+	assert_true(packet->from < swarm.count && packet->serial <= from->packet.serial);
+	assert_int_equal(node->id, packet->to);
+	swarm.ends[node->id].delivered++;
+	if (from->waiting && packet->serial == from->packet.serial) {
+		uint64_t took_ns = true_ns() - from->packet.sent_ns;
+
+		from->waiting = false;
+		from->received++;
+		if (from->packet.had_sessions && took_ns > swarm.longest_ns)
+			swarm.longest_ns = took_ns;
+	} else if (was_missed(from, packet->serial)) {
+		from->late++;
+	} else {
+		swarm.twice++;
 	}
-	from->waiting = false;
-	swarm.received++;
-	if (from->had_sessions && now - from->sent_ns > swarm.longest_ns)
-		swarm.longest_ns = now - from->sent_ns;
 }
 
 static int open_socket(unsigned n)
@@ -220,6 +299,7 @@ static void make_end(
 	struct wg_time now = protocol_time();
 
 	end->sock = open_socket(n);
+	end->pings = n % 2 == 1 && swarm.echo[0] != 0;
 	end->node = node_create(n, &hooks, &swarm.rng, now);
 	wg_device_set_private_key(end->node->device, key, now);
 	if (wg_device_add_peer(end->node->device, gateway, &end->gateway) != 0 ||
@@ -255,17 +335,34 @@ static bool has_session(const struct end *end)
 static void send_packet(unsigned n, uint64_t now)
 {
 	struct end *end = &swarm.ends[n];
-	struct packet packet = {.from = n, .to = (n + 1) % swarm.count, .serial = ++end->serial};
+	struct packet packet = {.from = n,
+		.to = end->pings ? n : (n + swarm.step) % swarm.count,
+		.serial = ++end->packet.serial};
 
 	write_headers(&packet);
-	end->sent_ns = now;
+	end->packet.sent_ns = now;
 	/* Not all at once for ever: each a little earlier or later. */
 	end->due_ns =
 		now + swarm.interval_ns * 3 / 4 + rng_below(&swarm.rng, swarm.interval_ns / 2);
 	end->waiting = true;
-	end->had_sessions = has_session(end) && has_session(&swarm.ends[packet.to]);
-	swarm.sent++;
+	end->packet.had_sessions = has_session(end) && has_session(&swarm.ends[packet.to]);
 	node_send(end->node, end->gateway, &packet);
+}
+
+static uint64_t since_begin_ms(uint64_t now)
+{
+	return (now - swarm.begin_ns) / NS_PER_MS;
+}
+
+static void stop_waiting(unsigned n)
+{
+	struct end *end = &swarm.ends[n];
+
+	end->waiting = false;
+	end->missed[end->missed_count++] = end->packet;
+	printf("missed: packet %" PRIu64 " of peer %u, sent after %" PRIu64 " ms%s\n",
+		end->packet.serial, n, since_begin_ms(end->packet.sent_ns),
+		end->packet.had_sessions ? ", though it had its sessions" : "");
 }
 
 static void service(unsigned n, bool ending)
@@ -275,67 +372,103 @@ static void service(unsigned n, bool ending)
 	uint64_t real = true_ns();
 
 	node_tick(end->node, now);
-	if (end->waiting &&
-		real - end->sent_ns > (end->serial == 1 ? FIRST_LOST_AFTER_NS : LOST_AFTER_NS)) {
-		end->waiting = false;
-		swarm.lost++;
-		swarm.lost_with_sessions += end->had_sessions;
-		printf("lost: packet %llu of peer %u after %llu ms%s\n",
-			(unsigned long long)end->serial, n,
-			(unsigned long long)((real - swarm.begin_ns) / NS_PER_MS),
-			end->had_sessions ? ", though it had its sessions" : "");
-	}
-	if (!end->waiting && !ending && real >= end->due_ns)
+	if (end->waiting && real - end->packet.sent_ns >
+				    (end->packet.serial == 1 ? FIRST_LATE_AFTER_NS : LATE_AFTER_NS))
+		stop_waiting(n);
+	if (!end->waiting && !ending && real >= end->due_ns && end->missed_count < MISSED_MAX)
 		send_packet(n, real);
 }
 
-static bool anything_under_way(void)
+static bool anything_under_way(uint64_t ending_ns)
 {
+	bool last_ones = true_ns() - ending_ns < LAST_ONES_NS;
+
 	for (unsigned n = 0; n < swarm.count; n++)
-		if (swarm.ends[n].waiting)
+		if (swarm.ends[n].waiting || (last_ones && swarm.ends[n].missed_count > 0))
 			return true;
 	return false;
 }
 
-static void run(void)
+static void take_what_came(int timeout_ms)
 {
 	struct epoll_event events[64];
-	uint64_t begin = true_ns();
+	int ready = epoll_wait(swarm.epoll, events, 64, timeout_ms);
+
+	for (int i = 0; i < ready; i++)
+		receive(events[i].data.u32);
+}
+
+static void run(void)
+{
+	uint64_t end_ns = true_ns() + swarm.seconds * NS_PER_SEC;
 	bool ending = false;
 
-	while (!ending || anything_under_way()) {
-		ending = true_ns() - begin > swarm.seconds * NS_PER_SEC;
+	while (!ending || anything_under_way(end_ns)) {
+		ending = true_ns() > end_ns;
 		for (unsigned n = 0; n < swarm.count; n++) {
-			if (n % 64 == 0) {
-				int ready = epoll_wait(swarm.epoll, events, 64, 0);
-				for (int i = 0; i < ready; i++)
-					receive(events[i].data.u32);
-			}
+			if (n % 64 == 0)
+				take_what_came(0);
 			service(n, ending);
 		}
-		int ready = epoll_wait(swarm.epoll, events, 64, 1);
-		for (int i = 0; i < ready; i++)
-			receive(events[i].data.u32);
+		take_what_came(1);
 	}
+}
+
+static void report_tunnels(void)
+{
+	FILE *file = fopen(swarm.tunnels, "w");
+
+	if (!file)
+		die(swarm.tunnels);
+	for (unsigned n = 0; n < swarm.count; n++) {
+		const struct end *end = &swarm.ends[n];
+
+		fprintf(file,
+			"%u sent %" PRIu64 " received %" PRIu64 " late %" PRIu64
+			" lost %u delivered %" PRIu64 " sealed %" PRIu64 " opened %u sessions %u\n",
+			n, end->packet.serial, end->received, end->late, end->missed_count,
+			end->delivered, end->sealed, end->node->counts.opened,
+			end->node->counts.published);
+	}
+	if (fclose(file) != 0)
+		die(swarm.tunnels);
 }
 
 static void report(void)
 {
-	unsigned initiations = 0, responses = 0, published = 0, dropped = 0, unknown = 0;
+	uint64_t sent = 0, received = 0, late = 0, lost = 0, with_sessions = 0, sealed = 0;
+	uint64_t opened = 0, initiations = 0, responses = 0, published = 0, dropped = 0;
+	uint64_t unknown = 0;
 
 	for (unsigned n = 0; n < swarm.count; n++) {
-		const struct node_counts *counts = &swarm.ends[n].node->counts;
+		const struct end *end = &swarm.ends[n];
+		const struct node_counts *counts = &end->node->counts;
 
+		sent += end->packet.serial;
+		received += end->received;
+		late += end->late;
+		lost += end->missed_count;
+		for (unsigned i = 0; i < end->missed_count; i++) {
+			with_sessions += end->missed[i].had_sessions;
+			printf("lost: packet %" PRIu64 " of peer %u, sent after %" PRIu64 " ms%s\n",
+				end->missed[i].serial, n, since_begin_ms(end->missed[i].sent_ns),
+				end->missed[i].had_sessions ? ", though it had its sessions" : "");
+		}
+		sealed += end->sealed;
+		opened += counts->opened;
 		initiations += counts->initiations;
 		responses += counts->responses;
 		published += counts->published;
 		dropped += counts->purged + counts->dropped;
 		unknown += counts->unknown;
 	}
-	printf("sent %" PRIu64 " received %" PRIu64 " lost %" PRIu64 " lost_with_sessions %" PRIu64
-	       " late %" PRIu64
-	       " initiations %u responses %u sessions %u given-up %u unknown %u longest_us %" PRIu64
+	if (swarm.tunnels)
+		report_tunnels();
+	printf("sent %" PRIu64 " received %" PRIu64 " late %" PRIu64 " lost %" PRIu64
+	       " lost_with_sessions %" PRIu64 " twice %" PRIu64 " sealed %" PRIu64
+	       " opened %" PRIu64 " initiations %" PRIu64 " responses %" PRIu64 " sessions %" PRIu64
+	       " given-up %" PRIu64 " unknown %" PRIu64 " refused %" PRIu64 " longest_us %" PRIu64
 	       "\n",
-		swarm.sent, swarm.received, swarm.lost, swarm.lost_with_sessions, swarm.late,
-		initiations, responses, published, dropped, unknown, swarm.longest_ns / 1000);
+		sent, received, late, lost, with_sessions, swarm.twice, sealed, opened, initiations,
+		responses, published, dropped, unknown, swarm.refused, swarm.longest_ns / 1000);
 }
