@@ -154,6 +154,7 @@ class Gateway:
 
     lcores = "0@0,1@1"  # control's, and one worker's
     environment = None  # another one than the test's own
+    before_exec = None  # done in the process that becomes the program
 
     def __init__(self, namespace, outer, inner=(), name=None, config=None, options=(), eal=(),
                  wait=True):
@@ -200,7 +201,7 @@ class Gateway:
 
     def start(self):
         self.process = self.namespace.start(*self.argv(), log=f"{self.name}.log",
-                                            env=self.environment)
+                                            env=self.environment, preexec_fn=self.before_exec)
 
         def ready():
             if self.process.poll() is not None:

@@ -25,6 +25,7 @@ FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 LONGER = 10 if FULL else 1
 full_only = pytest.mark.skipif(not FULL, reason="takes many seconds: DPDK_WG_FULL=yes")
 CROWD = 2000
+UAPI_CLIENTS, UAPI_TIMEOUT_S = 32, 30
 WAN4, WAN6 = "192.0.2.2", "2001:db8:1::2"
 # A ring with room for what arrives while this machine's few cores do something else.
 RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt=8192"
@@ -32,6 +33,8 @@ RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt=8192"
 
 class Gateway(lab.Gateway):
     """With `wg COMMAND FILE`."""
+
+    before_exec = staticmethod(abuse.small_pages)
 
     def add_file(self, command, text):
         path = os.path.join(self.lab.dir, "peers.conf")
@@ -182,10 +185,22 @@ def test_mutated_datagrams(abused, rest, source):
 
 @pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
 def test_truncated_datagrams(abused, rest, source):
-    """Every length of every type, at full rate, so that they share bursts."""
+    """
+    Every length of every type, at full rate, so that they share bursts. Those of a type that are too
+    short, and no others, are dropped for it: the last byte of a handshake message counts.
+    """
+    def counts():
+        stats = abused.gateway.telemetry("/ethdev/stats,0")
+        return stats["ipackets"], abused.gateway.drops().get("message_length", 0)
+
     frames = abused.recorded(source)
+    before = counts()
     sent = abuse.Flood(abused.wan, "e0", frames, "truncate", seconds=LONGER).run()
     assert sent > 1450 * len(frames)
+    received, short = (now - then for now, then in zip(counts(), before))
+    # Of each round: lengths below 148, 92, 64 and three times 32 bytes; below the type's four twice.
+    expected = received * (148 + 92 + 64 + 3 * 32 + 2 * 4) // (len(frames) * 1473)
+    assert 0.8 * expected < short < 1.2 * expected, (sent, received, short, expected)
 
 
 def replayed(abused):
@@ -309,6 +324,43 @@ def test_silent_peers_do_not_take_the_buffers(abused, rest):
     abused.gateway.add_file("syncconf", alone)
 
 
+class SmallPool(Gateway):
+    """With fewer packet buffers than one of its rings has room for."""
+
+    BUFFERS = 1536
+    environment = {**os.environ, "SMALLPOOL": str(BUFFERS),
+                   "LD_PRELOAD": os.path.join(lab.build_dir(), "tests/tools/libsmallpool.so")}
+
+
+def test_packet_buffers_run_out(topology):
+    """
+    Their pool is empty, for all threads that take from it, as no load can make it that the program's own
+    limits let through: it goes on with what comes back, and in the end has all of them.
+    """
+    site = lab.Site(topology, outer=(RING.format(0, "v_out"),), inner=(RING.format(1, "v_in"),),
+                    gateway=SmallPool)
+    gateway = site.gateway
+    assert gateway.telemetry("/wg/info")["packet_buffers"] == SmallPool.BUFFERS
+    assert site.ping_through()
+    rest = abuse.Rest(gateway)
+    junk = wgpeer.Initiator(Key(), wgpeer.base64_key(site.public_key)).message()
+    frames = [abuse.frame(abuse.mac(topology.gw, "outer0"), WAN4, OUTER4, 9, PORT, junk)]
+    writer = wgpeer.udp_socket(topology.gw.name, "10.9.0.1")
+
+    def starved():
+        for _ in range(100):
+            writer.sendto(bytes(1300), ("10.9.0.2", 7))
+        return gateway.drops().get("no_mbuf", 0)
+
+    with abuse.Flood(topology.wan, "e0", frames, "spoof"):
+        lab.wait_for("a thread that finds no packet buffer", starved)
+    writer.close()
+    print(gateway.drops(), gateway.telemetry("/ethdev/stats,0"))
+    lab.wait_for("the tunnel", lambda: site.ping_through(count=1, deadline=1))
+    rest.check()
+    assert gateway.stop() == 0, gateway.tail()
+
+
 def test_stalled_reader_of_the_host(abused, rest):
     """
     Datagrams for a socket of the host's own that nobody reads, through the tunnel at full rate; and
@@ -388,7 +440,29 @@ def test_uapi_clients(abused, rest):
         sock.close()
     lab.wait_for("wg", lambda: abused.site.client.public_key in lab.run(
         "wg", "show", gateway.name, check=False).stdout)
+    # What each would leave behind adds up.
+    for n in range(500):
+        with abuse.uapi_socket(gateway) as sock:
+            sock.sendall(b"get=1\n\n" if n % 2 else b"get=2\n\n")
+            assert sock.recv(10)
     abused.assert_none_lost(pings.finish(), losses)
+
+
+@full_only
+def test_uapi_clients_that_hang(abused, rest):
+    """As many as there may be, for ever: after a while they are closed, and others have their places."""
+    gateway = abused.gateway
+    descriptors = rest.before["descriptors"]
+    hanging = [abuse.uapi_socket(gateway) for _ in range(UAPI_CLIENTS)]
+    for n, sock in enumerate(hanging):
+        sock.sendall((b"", b"get=1", b"set=1\nprivate_key=")[n % 3])
+    assert lab.run("wg", "show", gateway.name, check=False).returncode != 0
+    lab.wait_for("their end", lambda: abuse.resources(gateway)["descriptors"] == descriptors,
+                 timeout=UAPI_TIMEOUT_S + 10, every=0.2)
+    assert abused.site.client.public_key in gateway.show()
+    for sock in hanging:
+        assert sock.recv(1) == b""
+        sock.close()
 
 
 @full_only

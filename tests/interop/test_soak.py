@@ -24,6 +24,9 @@ CHURN = 20  # peers that come and go in each round
 # What start-up and the first load take does not count as growth: all tunnels have had as many sessions
 # as they keep, the current one, one before it and one that is not confirmed.
 WARM_UP_S = 3 * REKEY_S + PACE_S
+# With the huge pages that the tables ask for, as one may come or go: with small ones the table of sessions
+# would grow for a quarter of an hour, a page at each new random index.
+RSS_SLACK_KIB = 2048 + abuse.RSS_SLACK_KIB
 
 pytestmark = pytest.mark.skipif(os.environ.get("DPDK_WG_FULL") != "yes",
                                 reason="takes half an hour: DPDK_WG_FULL=yes")
@@ -43,11 +46,11 @@ def poll_telemetry(gateway):
         assert gateway.telemetry(command) is not None
 
 
-def assert_flat(samples, what, slack):
+def assert_flat(samples, what, slack, of=statistics.median):
     """The last part of the samples is not above the first."""
     values = [sample[what] for sample in samples]
     third = max(1, len(values) // 3)
-    first, last = statistics.median(values[:third]), statistics.median(values[-third:])
+    first, last = of(values[:third]), of(values[-third:])
     print(f"{what}: {first:g}, {last:g} at the end, {min(values)} to {max(values)}")
     assert last <= first + slack, f"{what}: {first} to {last}: {values}"
 
@@ -56,7 +59,6 @@ def test_soak(topology):
     assert SECONDS > 1.5 * WARM_UP_S, "too short to tell a warm-up from growth"
     bench = thousand.Thousand(topology, FACTOR)
     gateway = bench.gateway
-    abuse.touch_sessions(topology, gateway)
     keys = [lab.keypair()[1] for _ in range(CHURN)]
     churn(gateway, keys, 0)
     rest, around = abuse.Rest(gateway), bench.around()
@@ -90,10 +92,10 @@ def test_soak(topology):
     assert counts["sent"] > 0.8 * RATE * SECONDS, counts
     least = 1 + (SECONDS - 2) // (REKEY_S + 0.5)
     assert all(tunnel["sessions"] >= least for tunnel in tunnels), min(t["sessions"] for t in tunnels)
-    assert_flat(samples, "rss", abuse.RSS_SLACK_KIB)
-    assert_flat(samples, "descriptors", 0)
-    assert_flat(samples, "mbufs", 64)
+    assert_flat(samples, "rss", RSS_SLACK_KIB)
+    assert_flat(samples, "descriptors", 0, min)  # a client's may be closed a little later
+    assert_flat(samples, "mbufs", 0, min)  # what is under way comes and goes
     assert len(gateway.show("peers").split()) == thousand.PEERS
-    rest.before["rss"] = samples[0]["rss"]  # with its peers
+    rest.before["rss"] = samples[0]["rss"] + RSS_SLACK_KIB  # with its sessions
     rest.check()
     assert gateway.stop() == 0, gateway.tail()
