@@ -356,7 +356,12 @@ static inline void across_wipe_secrets(
 	kernel->wipe_registers();
 }
 
-/* ---- a call ---- */
+/*
+ * ---- a call ----
+ *
+ * What computes is a function of its own: all that it spills is below the frame of the one that
+ * wipes.
+ */
 
 /*
  * Of a pass that seals: texts that are in no near cache come, to be written, while the key streams
@@ -368,25 +373,24 @@ ACROSS_INLINE void across_fetch(const struct across_pass *pass)
 		prefetch_for_writing((const void *)pass->text[lane]);
 }
 
-ACROSS_INLINE void across_seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n,
-	const struct across_kernel *kernel)
+/* Each returns how much of the stack it used. */
+static __attribute__((noinline)) size_t across_compute_seal(struct across *ctx,
+	const struct aead_op *ops, unsigned n, const struct across_kernel *kernel)
 {
-	struct across *ctx = (struct across *)batch;
 	struct across_walk walk = {.ops = ops, .n = n};
 
 	while (across_plan(&ctx->pass, &walk, kernel)) {
 		across_fetch(&ctx->pass);
 		across_run(ctx, kernel);
 	}
-	across_wipe_secrets(ctx, n, across_compute_tags(ctx, ops, n, true, kernel), kernel);
+	return across_compute_tags(ctx, ops, n, true, kernel);
 }
 
-ACROSS_INLINE uint64_t across_open(struct aead_batch *batch, const struct aead_op *ops, unsigned n,
+static __attribute__((noinline)) size_t across_compute_open(struct across *ctx,
+	const struct aead_op *ops, unsigned n, uint64_t *authentic,
 	const struct across_kernel *kernel)
 {
-	struct across *ctx = (struct across *)batch;
 	struct across_walk walk = {.ops = ops, .n = n};
-	uint64_t authentic;
 	size_t stack_bytes;
 
 	/* Tags are of the ciphertext: text in the pass of the last one-time keys has to wait. */
@@ -395,10 +399,29 @@ ACROSS_INLINE uint64_t across_open(struct aead_batch *batch, const struct aead_o
 		across_run_held(ctx, kernel);
 	}
 	stack_bytes = across_compute_tags(ctx, ops, n, false, kernel);
-	authentic = across_compare_tags(ctx, ops, n);
+	*authentic = across_compare_tags(ctx, ops, n);
 	across_xor_lanes(ctx, ctx->pass.keys, ctx->pass.lanes, kernel);
 	while (across_plan(&ctx->pass, &walk, kernel))
 		across_run(ctx, kernel);
+	return stack_bytes;
+}
+
+ACROSS_INLINE void across_seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n,
+	const struct across_kernel *kernel)
+{
+	struct across *ctx = (struct across *)batch;
+	size_t stack_bytes = across_compute_seal(ctx, ops, n, kernel);
+
+	across_wipe_secrets(ctx, n, stack_bytes, kernel);
+}
+
+ACROSS_INLINE uint64_t across_open(struct aead_batch *batch, const struct aead_op *ops, unsigned n,
+	const struct across_kernel *kernel)
+{
+	struct across *ctx = (struct across *)batch;
+	uint64_t authentic;
+	size_t stack_bytes = across_compute_open(ctx, ops, n, &authentic, kernel);
+
 	across_wipe_secrets(ctx, n, stack_bytes, kernel);
 	return authentic;
 }
