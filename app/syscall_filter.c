@@ -141,11 +141,11 @@ static int refuse_families(scmp_filter_ctx filter)
 			i++;
 		else
 			err = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT),
-				SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
+				SCMP_SYS(socket), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family, 0));
 	}
 	return err ? err
 		   : seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-			     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)none));
+			     SCMP_A0(SCMP_CMP_GE, (scmp_datum_t)none, 0));
 }
 
 static int load(scmp_filter_ctx filter)

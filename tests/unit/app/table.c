@@ -206,7 +206,10 @@ static bool table_within(const struct table *a, const struct table *b)
 
 bool table_same(const struct table *a, const struct table *b)
 {
-	return table_within(a, b) & table_within(b, a);
+	/* Both: each prints what differs. */
+	bool within = table_within(a, b);
+
+	return table_within(b, a) && within;
 }
 
 struct ip_addr addr_of(const char *text)
