@@ -25,7 +25,7 @@
 
 #define LINE	   64u
 #define SLAB_BYTES (2u << 20) /* a huge page: a million sessions are read at random */
-#define SMALL_MOST 4096u /* larger objects have a mapping each */
+#define SMALL_MOST 4096u      /* larger objects have a mapping each */
 
 #ifdef PLAIN_HEAP
 
