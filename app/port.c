@@ -228,6 +228,16 @@ static int learn(struct port *port)
 	return 0;
 }
 
+/* What the host is to see; a port that cannot be told receives all the same. */
+static void open_filters(const struct port *port, const struct rte_eth_dev_info *info)
+{
+	/* Needed for multicast (ND, routing protocols). */
+	(void)rte_eth_allmulticast_enable(port->id);
+	/* A virtio device lets no VLAN in that its driver did not name, once that could. */
+	if (strcmp(info->driver_name, "net_virtio") == 0)
+		(void)rte_eth_promiscuous_enable(port->id);
+}
+
 int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 {
 	struct rte_eth_dev_info info;
@@ -252,8 +262,7 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	err = rte_eth_dev_start(port->id);
 	if (err)
 		return failed(port, "starting failed", err);
-	/* Needed for multicast (ND, routing protocols); a port without it receives all the same. */
-	(void)rte_eth_allmulticast_enable(port->id);
+	open_filters(port, &info);
 	return learn(port);
 }
 

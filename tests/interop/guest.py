@@ -23,7 +23,7 @@ KERNEL = os.environ.get("DPDK_WG_KERNEL", os.path.join(lab.ROOT, "build-kernel")
 TOOLS = ("wg", "ip")
 
 INIT = """#!/bin/busybox sh
-/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin /var/run
+/bin/busybox mkdir -p /proc /sys /dev /tmp /bin /sbin /run /var/run
 /bin/busybox --install -s /bin
 chmod 755 /
 export PATH=/sbin:/bin WG_COLOR_MODE=never
