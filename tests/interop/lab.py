@@ -345,7 +345,7 @@ class Site:
     TUNNEL_CLIENT = ("10.9.0.2", "fd09::2")
 
     def __init__(self, topology, outside="192.0.2.1:51820", options=(), psk=None, extra="",
-                 outer=("v_out",), inner=("v_in",), gateway=None):
+                 interface="", outer=("v_out",), inner=("v_in",), gateway=None):
         self.topology = topology
         self.private_key, self.public_key = keypair()
         self.client = WireguardGo(topology.wan, "cl")
@@ -354,6 +354,7 @@ class Site:
 PrivateKey = {self.private_key}
 ListenPort = 51820
 Address = {", ".join(self.TUNNEL_GW)}
+{interface}
 
 [Peer]
 PublicKey = {self.client.public_key}
