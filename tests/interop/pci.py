@@ -22,7 +22,7 @@ import lab
 PMDS = ("bus_pci", "bus_vdev", "mempool_ring", "mempool_stack", "net_e1000", "net_virtio",
         "net_vmxnet3")
 MODULES = ("tun", "virtio_pci", "vfio_pci", "vfio_iommu_type1", "uio_pci_generic", "e1000e", "8021q",
-           "wireguard")
+           "vrf", "wireguard")
 ALLOWED = "10.1.0.0/24,10.9.0.0/24,fd01::/64,fd09::/64"
 OUTSIDE = ("192.0.2.1:51820", "[2001:db8:1::1]:51820")
 # A program takes so long to start at most: qemu is not alone on its CPUs.

@@ -308,6 +308,38 @@ def test_mtu_of_host_interface(lab_with_guest):
     assert "mtu 1400" in site.guest.run("ip link show inner0")
 
 
+def test_vrf(lab_with_guest):
+    """In a VRF its table counts, and the host forwards: main would lead the packets astray."""
+    site = lab_with_guest
+    site.start(NICS["virtio"])
+    assert site.ping_from_wan() and site.ping_from_lan(), site.report()
+    guest = site.guest
+    try:
+        guest.run("ip link add blue type vrf table 100; ip link set blue up")
+        for link, addresses in (("inner0", "fd01::1/64"), ("wg0", "fd09::1/64")):
+            # The kernel takes away IPv6 addresses of a link that changes its VRF, and routes.
+            guest.run(f"ip link set {link} master blue; ip addr add {addresses} dev {link}")
+        # To a neighbour that nobody is.
+        for prefixes, astray in ((("10.1.0.0/24", "10.9.0.0/24"), "192.0.2.77"),
+                                 (("fd01::/64", "fd09::/64"), "2001:db8:1::77")):
+            guest.run(f"ip neigh add {astray} lladdr 02:00:00:00:77:77 dev outer0 nud permanent")
+            for prefix in prefixes:
+                guest.run(f"ip route add {prefix} via {astray}")
+        lab.wait_for("the VRF to carry packets", site.ping_from_wan, timeout=30)
+        assert site.ping_from_lan(), site.report()
+        before = site.telemetry("/wg/host,wg0")["tx_packets"]
+        assert ping(site.wan, "10.1.0.2", count=10), site.report()
+        assert site.telemetry("/wg/host,wg0")["tx_packets"] >= before + 10
+        # Without inner0 in the VRF there is no way from one to the other.
+        guest.run("ip link set inner0 nomaster")
+        lab.wait_for("the way's end", lambda: not ping(site.wan, "10.1.0.2", count=1, deadline=1))
+        assert not ping(site.wan, "10.1.0.2", deadline=1)
+    finally:
+        site.end()
+        # The first VRF has made a rule that stays.
+        guest.run("ip link del blue; ip rule del pref 1000; ip -6 rule del pref 1000")
+
+
 def refused(site, command):
     """The program's own lines about why it did not start."""
     if site.running:
