@@ -502,7 +502,7 @@ static pid_t start_server(int namespace)
 		dup2(null, 1);
 		dup2(null, 2);
 		if (setns(namespace, CLONE_NEWNET) == 0)
-			execlp("iperf3", "iperf3", "-s", "-I", "/dev/null", (char *)NULL);
+			execlp("iperf3", "iperf3", "-s", (char *)NULL);
 		_exit(1);
 	}
 	return pid;
