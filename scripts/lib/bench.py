@@ -155,8 +155,8 @@ def parse_options():
                         help="rows of an earlier run, for the parts that are not measured now")
     parser.add_argument("--json", metavar="FILE", help="writes the figures as data")
     parser.add_argument("--plots", metavar="DIR", help="draws them, as SVG")
-    parser.add_argument("--doc", action="store_true",
-                        help="renews tables and plots of docs/performance.md")
+    parser.add_argument("--doc", metavar="FILE", nargs="?", const=DOC,
+                        help="renews tables and plots of docs/performance.md, or of FILE")
     options = parser.parse_args()
     options.only = [part for part in options.only.split(",") if part]
     unknown = [part for part in options.only if part not in PARTS]
@@ -200,8 +200,8 @@ def main():
     if options.plots:
         plot.write_all(options.plots, rows)
     if options.doc:
-        plot.write_all(os.path.join(os.path.dirname(DOC), "plots"), rows)
-        bench_doc.renew(DOC, rows)
+        plot.write_all(bench_doc.plots_of(options.doc), rows)
+        bench_doc.renew(options.doc, rows)
     return 0
 
 

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Renews the tables of docs/performance.md in place: what stands between two of its markers."""
+"""Renews the tables of a document in place: what stands between two of its markers."""
+import os
 import re
 
 import bench_tables
 
 MARKERS = re.compile(r"(<!-- table: ([a-z0-9-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def plots_of(path):
+    """Where its plots are: those of performance-avx2.md in plots-avx2."""
+    name = os.path.splitext(os.path.basename(path))[0]
+    return os.path.join(os.path.dirname(path) or ".", "plots" + name.removeprefix("performance"))
 
 
 def renew(path, rows):

@@ -200,7 +200,7 @@ def tcp(rows):
 # --- The model: AEAD + every packet's work + every run's + lines; see docs/performance.md ---
 
 # Lines of memory that are a peer's own and that a packet for it touches.
-PEER_LINES = {"outbound": 6, "inbound": 7}
+PEER_LINES = {"outbound": 5, "inbound": 5}
 
 
 def touch_cost(rows, working_set):
