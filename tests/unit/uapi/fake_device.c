@@ -149,9 +149,8 @@ int wg_device_add_peer(
 	if (device->peers_left == 0)
 		return -ENOSPC;
 	device->peers_left--;
-	peer = aligned_alloc(64, sizeof(*peer));
+	peer = calloc(1, sizeof(*peer));
 	assert(peer);
-	memset(peer, 0, sizeof(*peer));
 	peer->device = device;
 	memcpy(peer->public_key, public_key, WG_KEY_BYTES);
 	for (end = &device->peers; *end; end = &(*end)->next)
