@@ -34,6 +34,10 @@
  */
 #define LIMIT_TICK_PEERS 64
 
+/* Peers that follow a change of their interface at once: some thousand actions are queued by that.
+ */
+#define LIMIT_SETTLE_PEERS 256
+
 /* Largest inner packet (bytes): jumbo frames of 9,000 and some room for odd MTUs. */
 #define LIMIT_INNER_BYTES 9216
 

@@ -45,7 +45,7 @@ struct uapi_apply {
 	enum phase phase;
 	uint32_t at;	      /* the entry, within the phase */
 	uint32_t ip_at;	      /* its allowed IP, within the entry */
-	bool begun;	      /* the entry's peer was made and its fields set */
+	bool begun;	      /* the entry's peer was made and its fields set; the key was set */
 	struct wg_peer *next; /* PHASE_STALE: the peer to look at */
 	struct wg_time now;
 	int64_t budget;
@@ -163,6 +163,23 @@ static void next_phase(struct uapi_apply *apply)
 		memset(apply->entry, 0, apply->config->peer_count);
 }
 
+/* The peers follow a new key some at a time. */
+static void set_key(struct uapi_apply *apply)
+{
+	if (apply->config->set_private_key && !apply->begun) {
+		wg_device_set_private_key(apply->device, apply->config->private_key, apply->now);
+		apply->begun = true;
+		spend(apply, PEER_COST);
+	}
+	if (wg_device_settle(apply->device)) {
+		apply->begun = false;
+		next_phase(apply);
+		return;
+	}
+	spend(apply, LIMIT_SETTLE_PEERS);
+	report(apply);
+}
+
 /* A piece of the phase; a phase that goes through the entries is done with the last one. */
 static int run_phase(struct uapi_apply *apply)
 {
@@ -177,12 +194,7 @@ static int run_phase(struct uapi_apply *apply)
 			next_phase(apply);
 		return 0;
 	case PHASE_KEY:
-		if (apply->config->set_private_key) {
-			wg_device_set_private_key(
-				apply->device, apply->config->private_key, apply->now);
-			spend(apply, PEER_COST);
-		}
-		next_phase(apply);
+		set_key(apply);
 		return 0;
 	case PHASE_INDEX:
 	case PHASE_FORESEE:

@@ -35,11 +35,11 @@ static struct record *append(
 	struct actions *actions, enum wg_action_kind kind, struct wg_peer *peer);
 static void drop_first_block(struct actions *actions);
 
-bool actions_init(struct actions *actions, const struct wg_env *env)
+bool actions_init(struct actions *actions)
 {
-	*actions = (struct actions){.env = env};
-	actions->first = env->alloc(env->arg, sizeof(*actions->first));
-	actions->spare = env->alloc(env->arg, sizeof(*actions->spare));
+	*actions = (struct actions){0};
+	actions->first = calloc(1, sizeof(*actions->first));
+	actions->spare = malloc(sizeof(*actions->spare));
 	actions->last = actions->first;
 	if (actions->first && actions->spare)
 		return true;
@@ -49,16 +49,13 @@ bool actions_init(struct actions *actions, const struct wg_env *env)
 
 void actions_free(struct actions *actions)
 {
-	const struct wg_env *env = actions->env;
 	struct wg_action action;
 
 	if (actions->first)
 		while (actions_pop(actions, &action))
 			;
-	if (actions->first)
-		env->free(env->arg, actions->first);
-	if (actions->spare)
-		env->free(env->arg, actions->spare);
+	free(actions->first);
+	free(actions->spare);
 	*actions = (struct actions){0};
 }
 
@@ -87,7 +84,7 @@ void actions_push_work(struct actions *actions, struct wg_work *work)
 void actions_push_send(struct actions *actions, struct wg_peer *peer, const struct wg_path *path,
 	const void *data, size_t len)
 {
-	struct datagram *datagram = actions->env->alloc(actions->env->arg, sizeof(*datagram));
+	struct datagram *datagram = malloc(sizeof(*datagram));
 
 	assert(len <= sizeof(datagram->data));
 	if (!datagram)
@@ -114,7 +111,7 @@ bool actions_pop(struct actions *actions, struct wg_action *out)
 		out->send.path = record->datagram->path;
 		out->send.len = record->datagram->len;
 		memcpy(out->send.data, record->datagram->data, record->datagram->len);
-		actions->env->free(actions->env->arg, record->datagram);
+		free(record->datagram);
 		break;
 	case WG_ACT_PREFIX_SET:
 	case WG_ACT_PREFIX_CLEAR:
@@ -135,11 +132,10 @@ bool actions_pop(struct actions *actions, struct wg_action *out)
 static struct record *append(
 	struct actions *actions, enum wg_action_kind kind, struct wg_peer *peer)
 {
-	const struct wg_env *env = actions->env;
 	struct record *record;
 
 	if (!actions->spare)
-		actions->spare = env->alloc(env->arg, sizeof(*actions->spare));
+		actions->spare = malloc(sizeof(*actions->spare));
 	if (actions->written == ACTIONS_PER_BLOCK) {
 		if (!actions->spare)
 			abort();
@@ -162,7 +158,7 @@ static void drop_first_block(struct actions *actions)
 	actions->first = block->next;
 	actions->read = 0;
 	if (actions->spare)
-		actions->env->free(actions->env->arg, block);
+		free(block);
 	else
 		actions->spare = block;
 }

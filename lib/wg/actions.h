@@ -3,9 +3,10 @@
  * The queue of actions that a device hands out (device.h). Kept small: a datagram lies beside its
  * record, since a change of configuration can cause a million records without one.
  *
- * Thread: control. When there is no memory for a record the program ends: an action lost is a
- * session or peer that workers use for ever. One block of records is always kept in hand, so that
- * this takes a thousand actions without memory for them, or a caller that does not drain.
+ * Thread: control. Allocates with malloc, as no key is in it: what is sent everybody may see. When
+ * there is no memory for a record the program ends: an action lost is a session or peer that
+ * workers use for ever. One block of records is always kept in hand, so that this takes a thousand
+ * actions without memory for them, or a caller that does not drain.
  */
 #ifndef WG_ACTIONS_H
 #define WG_ACTIONS_H
@@ -18,14 +19,13 @@
 struct actions_block;
 
 struct actions {
-	const struct wg_env *env;
 	struct actions_block *first, *last; /* to read from, to write to */
 	struct actions_block *spare;
 	unsigned read, written; /* in first, in last */
 };
 
 /* False without memory. */
-bool actions_init(struct actions *actions, const struct wg_env *env);
+bool actions_init(struct actions *actions);
 void actions_free(struct actions *actions);
 
 void actions_push(struct actions *actions, enum wg_action_kind kind, struct wg_peer *peer);

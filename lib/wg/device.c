@@ -47,7 +47,7 @@ struct wg_device *wg_device_create(
 	env->random(env->arg, secret, sizeof(secret));
 	device->limiter = ratelimiter_create(LIMIT_LIMITED_SOURCES, secret);
 	device->allowedips = allowedips_create();
-	if (!device->limiter || !device->allowedips || !actions_init(&device->actions, env) ||
+	if (!device->limiter || !device->allowedips || !actions_init(&device->actions) ||
 		!reserve_peer(device)) {
 		wg_device_free(device);
 		return NULL;
@@ -57,8 +57,13 @@ struct wg_device *wg_device_create(
 
 bool wg_device_shutdown(struct wg_device *device, unsigned most)
 {
-	for (; device->oldest && most > 0; most--)
-		wg_device_remove_peer(device, device->oldest);
+	while (device->oldest && most > 0) {
+		most -= peer_clear_allowed_ips(device->oldest, most);
+		if (most > 0) {
+			wg_device_remove_peer(device, device->oldest);
+			most--;
+		}
+	}
 	return device->oldest != NULL;
 }
 
@@ -67,8 +72,7 @@ void wg_device_free(struct wg_device *device)
 	const struct wg_env *env = device->env;
 
 	assert(!device->oldest && device->unfreed == 0);
-	if (device->actions.env)
-		actions_free(&device->actions);
+	actions_free(&device->actions);
 	schedule_free(&device->schedule, env);
 	allowedips_destroy(device->allowedips);
 	if (device->limiter)
@@ -123,8 +127,19 @@ void wg_device_set_private_key(
 		if (self)
 			wg_device_remove_peer(device, self);
 	}
-	for (struct wg_peer *peer = device->oldest; peer; peer = peer->newer)
-		peer_identity_changed(peer);
+	device->unsettled = device->oldest;
+	(void)wg_device_settle(device);
+}
+
+bool wg_device_settle(struct wg_device *device)
+{
+	for (unsigned n = 0; n < LIMIT_SETTLE_PEERS && device->unsettled; n++) {
+		struct wg_peer *peer = device->unsettled;
+
+		device->unsettled = peer->newer;
+		peer_settle(peer);
+	}
+	return !device->unsettled;
 }
 
 const uint8_t *wg_device_private_key(const struct wg_device *device)
@@ -271,6 +286,8 @@ static void unlink_peer(struct wg_device *device, struct wg_peer *peer)
 		peer->newer->older = peer->older;
 	else
 		device->newest = peer->older;
+	if (device->unsettled == peer)
+		device->unsettled = peer->newer;
 	device->peer_count--;
 }
 
@@ -403,12 +420,13 @@ const uint64_t *wg_device_verdicts(const struct wg_device *device)
 
 uint64_t wg_device_deadline(const struct wg_device *device)
 {
-	return schedule_earliest(&device->schedule);
+	return device->unsettled ? 0 : schedule_earliest(&device->schedule);
 }
 
 void wg_device_tick(struct wg_device *device, struct wg_time now)
 {
 	device_note_time(device, now);
+	(void)wg_device_settle(device);
 	for (unsigned n = 0; n < LIMIT_TICK_PEERS; n++) {
 		if (schedule_earliest(&device->schedule) > now.mono_ns)
 			return;

@@ -113,8 +113,8 @@ void wg_ids_destroy(struct wg_ids *ids);
 struct wg_device *wg_device_create(
 	const struct wg_env *env, struct wg_index_table *indices, struct wg_ids *ids);
 /*
- * Removes peers, so many at most; true: there are more. Drain the actions each time, which take
- * memory, and call wg_device_free() in the end.
+ * Removes peers and their prefixes, so many at most; true: there are more. Drain the actions each
+ * time, which take memory, and call wg_device_free() in the end.
  */
 bool wg_device_shutdown(struct wg_device *device, unsigned most);
 /* All its peers and sessions were freed before: they need the device for that. */
@@ -128,10 +128,14 @@ __attribute__((warn_unused_result)) bool wg_device_next_action(
 
 /*
  * NULL or zero: none. Ends sessions and handshakes, and removes a peer that has the new public key
- * (as Linux does). Each peer's static-static is derived at its next handshake.
+ * (as Linux does). Each peer's static-static is derived at its next handshake. Peers follow
+ * LIMIT_SETTLE_PEERS at a time: the first now, others by wg_device_settle() or wg_device_tick(),
+ * and each before its next handshake.
  */
 void wg_device_set_private_key(
 	struct wg_device *device, const uint8_t key[WG_KEY_BYTES], struct wg_time now);
+/* Has the next peers follow what was set. True: all do; else drain the actions, and call again. */
+bool wg_device_settle(struct wg_device *device);
 /* Own keys, or NULL when none is set. */
 const uint8_t *wg_device_private_key(const struct wg_device *device);
 const uint8_t *wg_device_public_key(const struct wg_device *device);

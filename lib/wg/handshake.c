@@ -101,6 +101,8 @@ enum wg_verdict handshake_receive_response(struct wg_device *device,
 	struct wg_work work;
 	enum wg_verdict verdict;
 
+	if (peer)
+		peer_settle(peer);
 	/* The index may be that of a session: such a response comes unasked. */
 	if (!peer || peer->noise.handshake.local_index != index)
 		return WG_UNKNOWN_INDEX;
@@ -201,6 +203,7 @@ static enum wg_verdict finish_open(
 	peer = wg_device_find_peer(device, work->opened.remote_static);
 	if (!peer)
 		return WG_UNKNOWN_PEER;
+	peer_settle(peer);
 	if (peer->static_derived && !peer->noise.reachable)
 		return WG_BAD_STATIC;
 	take_snapshot(work, WORK_RESPOND, peer);
@@ -358,6 +361,7 @@ void handshake_confirm(struct wg_peer *peer, uint32_t local_index, struct wg_tim
 	struct keypairs_dropped dropped;
 	struct wg_session *session;
 
+	peer_settle(peer);
 	if (!keypairs_confirm(&peer->keypairs, local_index, &dropped))
 		return;
 	session = peer->keypairs.current;

@@ -4,12 +4,14 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "crypto/wipe.h"
 #include "wg/ids.h"
 
+static void follow_identity(struct wg_peer *peer);
 static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns);
 static void give_up(struct wg_peer *peer, uint64_t now_ns);
 static void tidy_sessions(struct wg_peer *peer, uint64_t now_ns);
@@ -37,6 +39,7 @@ struct wg_peer *peer_create(
 	peer->activity = device->env->activity ? device->env->activity(device->env->arg, id)
 					       : &peer->own_activity;
 	*peer->activity = (struct wg_activity){0};
+	peer->identity_serial = device->identity_serial;
 	/* The Diffie-Hellman with the real identity comes with the first handshake. */
 	noise_peer_init(&peer->noise, &nobody, public_key);
 	cookie_jar_init(&peer->jar, public_key);
@@ -71,7 +74,18 @@ void wg_session_free(struct wg_device *device, struct wg_session *session)
 	device->unfreed--;
 }
 
-void peer_identity_changed(struct wg_peer *peer)
+void peer_settle(struct wg_peer *peer)
+{
+	const struct wg_device *device = peer->device;
+
+	if (peer->identity_serial != device->identity_serial) {
+		peer->identity_serial = device->identity_serial;
+		follow_identity(peer);
+	}
+}
+
+/* The interface's key is another: what was agreed under the old one is forgotten. */
+static void follow_identity(struct wg_peer *peer)
 {
 	handshake_forget(peer);
 	sessions_end(peer);
@@ -110,6 +124,7 @@ void wg_peer_set_persistent_keepalive(struct wg_peer *peer, uint16_t seconds, st
 	bool was_off = peer->timers.persistent_interval_ns == 0;
 
 	device_note_time(peer->device, now);
+	peer_settle(peer);
 	if (interval_ns == peer->timers.persistent_interval_ns)
 		return;
 	peer->timers.persistent_interval_ns = interval_ns;
@@ -148,13 +163,21 @@ void wg_peer_remove_allowed_ip(struct wg_peer *peer, const struct ip_prefix *pre
 
 void wg_peer_clear_allowed_ips(struct wg_peer *peer)
 {
-	const struct allowedips_entry *entry;
+	(void)peer_clear_allowed_ips(peer, UINT_MAX);
+}
 
-	while ((entry = allowedips_next(peer->device->allowedips, peer, NULL))) {
+unsigned peer_clear_allowed_ips(struct wg_peer *peer, unsigned most)
+{
+	const struct allowedips_entry *entry;
+	unsigned n = 0;
+
+	while (n < most && (entry = allowedips_next(peer->device->allowedips, peer, NULL))) {
 		struct ip_prefix prefix = allowedips_prefix(entry);
 
 		wg_peer_remove_allowed_ip(peer, &prefix);
+		n++;
 	}
+	return n;
 }
 
 /* --- Packets and hints --- */
@@ -164,6 +187,7 @@ void *wg_peer_stage(struct wg_peer *peer, void *packet, struct wg_time now)
 	void *dropped;
 
 	device_note_time(peer->device, now);
+	peer_settle(peer);
 	/* Nobody to ask for a session: the packet would wait for ever. */
 	if (peer->path.remote.addr.family == IP_NONE && !peer_can_send(peer, now.mono_ns))
 		return packet;
@@ -185,9 +209,11 @@ void *wg_peer_unstage(struct wg_peer *peer)
 
 void wg_peer_hint_rekey(struct wg_peer *peer, struct wg_time now)
 {
-	struct wg_session *session = peer->keypairs.current;
+	struct wg_session *session;
 
 	device_note_time(peer->device, now);
+	peer_settle(peer);
+	session = peer->keypairs.current;
 	if (!session || peer->timers.retry_ns != 0)
 		return;
 	if ((session->initiator &&
@@ -247,9 +273,12 @@ void peer_send_keepalive(struct wg_peer *peer, struct wg_time now)
 
 void peer_service(struct wg_peer *peer, struct wg_time now)
 {
-	struct timers_view view = view_of(peer, now.mono_ns);
-	unsigned due = timers_due(&peer->timers, &view, now.mono_ns);
+	struct timers_view view;
+	unsigned due;
 
+	peer_settle(peer);
+	view = view_of(peer, now.mono_ns);
+	due = timers_due(&peer->timers, &view, now.mono_ns);
 	if (due & TIMERS_ERASE) {
 		peer->timers.erase_ns = 0;
 		handshake_forget(peer);

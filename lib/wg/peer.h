@@ -33,6 +33,7 @@ struct wg_peer {
 	uint64_t serial;	    /* unlike an id never another peer's */
 	uint64_t handshake_serial;  /* of noise.handshake: grows when that becomes another */
 	uint64_t initiation_serial; /* of the initiation begun last */
+	uint64_t identity_serial;   /* of the device's identity that its state belongs to */
 	void *user;
 
 	uint64_t deadline_ns;
@@ -64,7 +65,8 @@ struct wg_device {
 	struct ratelimiter *limiter;
 
 	struct wg_peer *oldest, *newest;
-	struct wg_peer **buckets; /* of bucket_count, a power of two */
+	struct wg_peer *unsettled; /* it and the newer ones are to be settled; NULL: none */
+	struct wg_peer **buckets;  /* of bucket_count, a power of two */
 	uint32_t bucket_count;
 	uint32_t peer_count;
 	uint8_t bucket_key[16];
@@ -84,12 +86,15 @@ struct wg_peer *peer_create(
 	struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES], int *error);
 /* Reports gone whatever the peer has: staged packets, sessions, prefixes, deadline. */
 void peer_dismantle(struct wg_peer *peer);
-/* The interface's key is another: forget what was agreed under the old one. */
-void peer_identity_changed(struct wg_peer *peer);
+/* Has it follow what changed of its device; before any use of its handshake and sessions. */
+void peer_settle(struct wg_peer *peer);
 /* Does what is due. */
 void peer_service(struct wg_peer *peer, struct wg_time now);
 /* Sets the deadline anew; after anything that timers depend on. */
 void peer_reschedule(struct wg_peer *peer);
+
+/* Removes so many of its prefixes at most; returns how many. */
+unsigned peer_clear_allowed_ips(struct wg_peer *peer, unsigned most);
 
 /* Takes the path that an authenticated packet came along. */
 void peer_set_path(struct wg_peer *peer, const struct wg_path *path);
