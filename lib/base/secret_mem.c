@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define PLAIN_HEAP 1
@@ -25,7 +26,7 @@
 
 #define LINE	   64u
 #define SLAB_BYTES (2u << 20) /* a huge page: a million sessions are read at random */
-#define SMALL_MOST 4096u      /* larger objects have a mapping each */
+#define SMALL_MOST 4096u      /* larger objects have a mapping each, of whole pages */
 
 #ifdef PLAIN_HEAP
 
@@ -194,7 +195,8 @@ static void free_small(struct slab *slab, void *p)
 static char *map_aligned(size_t bytes)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-	char *hint = heap.below ? heap.below - bytes : NULL, *p, *aligned;
+	uintptr_t below = ((uintptr_t)heap.below - bytes) & ~(uintptr_t)(SLAB_BYTES - 1);
+	char *hint = heap.below ? (char *)below : NULL, *p, *aligned;
 	size_t spare = SLAB_BYTES;
 
 	p = mmap(hint, bytes, PROT_READ | PROT_WRITE, flags, -1, 0);
@@ -214,14 +216,15 @@ static char *map_aligned(size_t bytes)
 
 static struct slab *map_slab(size_t bytes)
 {
-	size_t mapped = (bytes + SLAB_BYTES - 1) & ~(size_t)(SLAB_BYTES - 1);
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), mapped = (bytes + page - 1) & ~(page - 1);
 	char *p = map_aligned(mapped);
 	struct slab *slab = (struct slab *)p;
 
 	if (p == MAP_FAILED)
 		return NULL;
 	heap.below = p;
-	(void)madvise(p, mapped, MADV_HUGEPAGE); /* where the kernel gives any */
+	if (mapped >= SLAB_BYTES)
+		(void)madvise(p, mapped, MADV_HUGEPAGE); /* where the kernel gives any */
 	/* Neither can fail on a mapping of ours, but with an old kernel; it is a second fence. */
 	(void)madvise(p, mapped, MADV_DONTDUMP);
 	(void)madvise(p, mapped, MADV_DONTFORK);

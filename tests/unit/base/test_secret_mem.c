@@ -186,6 +186,38 @@ static void test_memory_is_given_back(void **state)
 	assert_in_range(after, 0, before + 128);
 }
 
+static unsigned long resident_bytes(void)
+{
+	FILE *statm = fopen("/proc/self/statm", "r");
+	unsigned long pages = 0;
+
+	assert_non_null(statm);
+	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
+	fclose(statm);
+	return pages * (unsigned long)sysconf(_SC_PAGESIZE);
+}
+
+/* An object larger than the small ones takes its pages, not a huge one. */
+static void test_large_objects_take_what_they_need(void **state)
+{
+	enum { OBJECTS = 200, BYTES = 40000 };
+	static void *objects[OBJECTS];
+	unsigned long before, after;
+
+	(void)state;
+	if (PLAIN_HEAP)
+		skip();
+	before = resident_bytes();
+	for (int i = 0; i < OBJECTS; i++) {
+		objects[i] = secret_alloc(BYTES);
+		memset(objects[i], 1, BYTES);
+	}
+	after = resident_bytes();
+	for (int i = 0; i < OBJECTS; i++)
+		secret_free(objects[i]);
+	assert_in_range(after - before, OBJECTS * BYTES, OBJECTS * (BYTES + 16384ul));
+}
+
 /* Who may not lock so much gets memory all the same, and is told. */
 static void test_beyond_the_limit(void **state)
 {
@@ -222,6 +254,7 @@ int main(void)
 		cmocka_unit_test(test_too_large_is_refused),
 		cmocka_unit_test(test_any_order),
 		cmocka_unit_test(test_memory_is_given_back),
+		cmocka_unit_test(test_large_objects_take_what_they_need),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
