@@ -182,8 +182,7 @@ static void act(struct interface *interface, const struct wg_action *action)
 		retire_session(interface, action->session);
 		break;
 	case WG_ACT_KEEPALIVE:
-		if (!interface->down)
-			send_keepalive(interface, peer);
+		send_keepalive(interface, peer);
 		break;
 	case WG_ACT_STAGE_PURGE:
 		purge_staged(interface, peer);

@@ -80,14 +80,16 @@ static void close_socket(struct interface *interface)
 
 void interface_set_down(struct interface *interface, bool down)
 {
-	if (interface->down == down)
-		return;
-	interface->down = down;
-	/* Where that fails it says so, and `wg set listen-port` tries again. */
-	if (down)
-		close_socket(interface);
-	else
-		(void)open_socket(interface, interface->socket.port, interface->fwmark);
+	if (interface->down != down) {
+		interface->down = down;
+		/* Where that fails it says so, and `wg set listen-port` tries again. */
+		if (down)
+			close_socket(interface);
+		else
+			(void)open_socket(interface, interface->socket.port, interface->fwmark);
+	}
+	wg_device_set_running(interface->device, !down, gateway_now());
+	actions_drain(interface);
 }
 
 static int set_mark(struct interface *interface, uint32_t fwmark)
@@ -414,6 +416,8 @@ static struct interface *add_interface(struct gateway *gateway, const char *name
 		return NULL;
 	}
 	wg_device_split_handshakes(interface->device, gateway->handshakers != NULL);
+	/* Its link comes up later: the mirror tells. */
+	wg_device_set_running(interface->device, false, gateway_now());
 	interface->gateway = gateway;
 	interface->id = gateway->interface_count;
 	interface->tun.fd = -1;

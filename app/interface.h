@@ -48,8 +48,8 @@ bool interface_end_gone(struct gateway *gateway);
 void interface_free(struct interface *interface);
 
 /*
- * The host's link of it went down or up. Down, its port is closed, as a WireGuard interface of the
- * kernel's; its sessions and staged packets are kept for as long as they live.
+ * The host's link of it went down or up. Down, its port is closed and no handshake begun, as of a
+ * WireGuard interface of the kernel's; its sessions are kept for as long as they live.
  */
 void interface_set_down(struct interface *interface, bool down);
 

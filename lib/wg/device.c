@@ -43,6 +43,7 @@ struct wg_device *wg_device_create(
 	device->env = env;
 	device->indices = indices;
 	device->ids = ids;
+	device->running = true;
 	env->random(env->arg, device->bucket_key, sizeof(device->bucket_key));
 	env->random(env->arg, secret, sizeof(secret));
 	device->limiter = ratelimiter_create(LIMIT_LIMITED_SOURCES, secret);
@@ -127,6 +128,17 @@ void wg_device_set_private_key(
 		if (self)
 			wg_device_remove_peer(device, self);
 	}
+	device->unsettled = device->oldest;
+	(void)wg_device_settle(device);
+}
+
+void wg_device_set_running(struct wg_device *device, bool running, struct wg_time now)
+{
+	device_note_time(device, now);
+	if (device->running == running)
+		return;
+	device->running = running;
+	device->running_serial++;
 	device->unsettled = device->oldest;
 	(void)wg_device_settle(device);
 }

@@ -134,6 +134,12 @@ __attribute__((warn_unused_result)) bool wg_device_next_action(
  */
 void wg_device_set_private_key(
 	struct wg_device *device, const uint8_t key[WG_KEY_BYTES], struct wg_time now);
+/*
+ * Whether the interface's link is up (at first: yes). While it is not nothing is begun, and packets
+ * staged are dropped; sessions stay. When it comes up, persistent keepalives go out at once (as in
+ * Linux), by new handshakes where there is no session. Peers follow as above.
+ */
+void wg_device_set_running(struct wg_device *device, bool running, struct wg_time now);
 /* Has the next peers follow what was set. True: all do; else drain the actions, and call again. */
 bool wg_device_settle(struct wg_device *device);
 /* Own keys, or NULL when none is set. */

@@ -32,7 +32,12 @@ static bool sent_lately(const struct wg_peer *peer, uint64_t now_ns)
 
 void handshake_begin(struct wg_peer *peer, struct wg_time now)
 {
-	if (peer->timers.retry_ns == 0) {
+	if (peer->timers.retry_ns == 0 && !peer->device->running) {
+		/* The link may come up just now: what is staged waits for that so long. */
+		peer->timers.attempts = 0;
+		peer->timers.retry_ns = now.mono_ns + WG_REKEY_TIMEOUT_NS;
+		peer_reschedule(peer);
+	} else if (peer->timers.retry_ns == 0) {
 		peer->timers.attempts = 0;
 		handshake_retry(peer, now);
 	} else if (peer->timers.attempts > 1) {
@@ -54,7 +59,8 @@ void handshake_retry(struct wg_peer *peer, struct wg_time now)
 		peer_reschedule(peer);
 		return;
 	}
-	if (peer->path.remote.addr.family == IP_NONE || !device->identity.set || hopeless) {
+	if (!peer_may_begin(peer) || hopeless) {
+		peer_purge_staged(peer);
 		peer_reschedule(peer);
 		return;
 	}

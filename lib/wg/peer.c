@@ -12,6 +12,7 @@
 #include "wg/ids.h"
 
 static void follow_identity(struct wg_peer *peer);
+static void follow_running(struct wg_peer *peer);
 static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns);
 static void give_up(struct wg_peer *peer, uint64_t now_ns);
 static void tidy_sessions(struct wg_peer *peer, uint64_t now_ns);
@@ -40,6 +41,7 @@ struct wg_peer *peer_create(
 					       : &peer->own_activity;
 	*peer->activity = (struct wg_activity){0};
 	peer->identity_serial = device->identity_serial;
+	peer->running_serial = device->running_serial;
 	/* The Diffie-Hellman with the real identity comes with the first handshake. */
 	noise_peer_init(&peer->noise, &nobody, public_key);
 	cookie_jar_init(&peer->jar, public_key);
@@ -50,8 +52,7 @@ struct wg_peer *peer_create(
 void peer_dismantle(struct wg_peer *peer)
 {
 	schedule_set(&peer->device->schedule, peer, UINT64_MAX);
-	if (peer->stage.count > 0)
-		actions_push(&peer->device->actions, WG_ACT_STAGE_PURGE, peer);
+	peer_purge_staged(peer);
 	handshake_forget(peer);
 	sessions_end(peer);
 	wg_peer_clear_allowed_ips(peer);
@@ -82,6 +83,10 @@ void peer_settle(struct wg_peer *peer)
 		peer->identity_serial = device->identity_serial;
 		follow_identity(peer);
 	}
+	if (peer->running_serial != device->running_serial) {
+		peer->running_serial = device->running_serial;
+		follow_running(peer);
+	}
 }
 
 /* The interface's key is another: what was agreed under the old one is forgotten. */
@@ -98,6 +103,24 @@ static void follow_identity(struct wg_peer *peer)
 	peer->timers.attempts = 0;
 	if (peer->timers.retry_ns != 0)
 		peer->timers.retry_ns = peer->device->now_ns;
+	peer_reschedule(peer);
+}
+
+/*
+ * The link went down, or up, or both. What was under way came to nothing; sessions stay. Once up
+ * all begins at once: what waits, and what is to keep the tunnel alive.
+ */
+static void follow_running(struct wg_peer *peer)
+{
+	bool running = peer->device->running;
+
+	handshake_forget(peer);
+	peer->last_handshake_sent_ns = 0;
+	peer->timers.attempts = 0;
+	peer->timers.retry_ns = running && peer->stage.count > 0 ? peer->device->now_ns : 0;
+	peer->timers.persistent_last_ns = 0;
+	if (!running)
+		peer_purge_staged(peer);
 	peer_reschedule(peer);
 }
 
@@ -129,9 +152,9 @@ void wg_peer_set_persistent_keepalive(struct wg_peer *peer, uint16_t seconds, st
 		return;
 	peer->timers.persistent_interval_ns = interval_ns;
 	if (was_off) {
-		/* Without an endpoint it is sent as soon as there is one. */
+		/* Else it is sent as soon as it may be. */
 		peer->timers.persistent_last_ns = 0;
-		if (peer->path.remote.addr.family != IP_NONE) {
+		if (peer_may_begin(peer)) {
 			peer->timers.persistent_last_ns = now.mono_ns;
 			peer_send_keepalive(peer, now);
 		}
@@ -248,6 +271,18 @@ void peer_forget_local(struct wg_peer *peer)
 	peer_set_path(peer, &path);
 }
 
+bool peer_may_begin(const struct wg_peer *peer)
+{
+	return peer->device->running && peer->device->identity.set &&
+	       peer->path.remote.addr.family != IP_NONE;
+}
+
+void peer_purge_staged(struct wg_peer *peer)
+{
+	if (peer->stage.count > 0)
+		actions_push(&peer->device->actions, WG_ACT_STAGE_PURGE, peer);
+}
+
 bool peer_can_send(const struct wg_peer *peer, uint64_t now_ns)
 {
 	const struct wg_session *session = peer->keypairs.current;
@@ -260,6 +295,8 @@ bool peer_can_send(const struct wg_peer *peer, uint64_t now_ns)
 
 void peer_send_keepalive(struct wg_peer *peer, struct wg_time now)
 {
+	if (!peer->device->running)
+		return;
 	if (!peer_can_send(peer, now.mono_ns))
 		handshake_begin(peer, now);
 	else if (peer->stage.count > 0)
@@ -342,7 +379,7 @@ static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns)
 		.live = watched(peer->keypairs.previous, now_ns) ||
 			watched(peer->keypairs.current, now_ns) ||
 			watched(peer->keypairs.next, now_ns),
-		.has_endpoint = peer->path.remote.addr.family != IP_NONE,
+		.may_send = peer_may_begin(peer),
 	};
 }
 
@@ -351,8 +388,7 @@ static void give_up(struct wg_peer *peer, uint64_t now_ns)
 	timers_gave_up(&peer->timers, now_ns);
 	/* What is owed to a peer that does not answer would only begin it all again. */
 	wg_activity_forget_owed(peer->activity);
-	if (peer->stage.count > 0)
-		actions_push(&peer->device->actions, WG_ACT_STAGE_PURGE, peer);
+	peer_purge_staged(peer);
 }
 
 static void tidy_sessions(struct wg_peer *peer, uint64_t now_ns)

@@ -33,7 +33,8 @@ struct wg_peer {
 	uint64_t serial;	    /* unlike an id never another peer's */
 	uint64_t handshake_serial;  /* of noise.handshake: grows when that becomes another */
 	uint64_t initiation_serial; /* of the initiation begun last */
-	uint64_t identity_serial;   /* of the device's identity that its state belongs to */
+	/* Of the device's identity and running, as far as it followed them. */
+	uint64_t identity_serial, running_serial;
 	void *user;
 
 	uint64_t deadline_ns;
@@ -60,6 +61,8 @@ struct wg_device {
 	struct noise_identity identity;
 	uint64_t identity_serial; /* grows when that becomes another */
 	uint64_t last_peer_serial;
+	bool running; /* else nothing is begun */
+	uint64_t running_serial;
 	bool split; /* handshakes */
 	struct cookie_checker checker;
 	struct ratelimiter *limiter;
@@ -100,6 +103,10 @@ unsigned peer_clear_allowed_ips(struct wg_peer *peer, unsigned most);
 void peer_set_path(struct wg_peer *peer, const struct wg_path *path);
 /* The host shall choose our address anew: the one we used may be gone. */
 void peer_forget_local(struct wg_peer *peer);
+/* Whether there is a link that runs, a key of ours, and an endpoint. */
+bool peer_may_begin(const struct wg_peer *peer);
+/* Has all of its staged packets dropped. */
+void peer_purge_staged(struct wg_peer *peer);
 /* Its current session, if packets may be sent with it. */
 bool peer_can_send(const struct wg_peer *peer, uint64_t now_ns);
 /* Staged packets if there are any, else a keepalive; without a session, a handshake. */

@@ -87,12 +87,12 @@ static uint64_t keepalive_at(const struct timers_view *view)
 	return view->owed_since_ns + WG_KEEPALIVE_TIMEOUT_NS;
 }
 
-/* At once when it was switched on before there was an endpoint to send to. */
+/* At once when it was switched on before anything could be sent. */
 static uint64_t persistent_at(const struct timers *timers, const struct timers_view *view)
 {
 	uint64_t last = timers->persistent_last_ns;
 
-	if (timers->persistent_interval_ns == 0 || !view->has_endpoint)
+	if (timers->persistent_interval_ns == 0 || !view->may_send)
 		return NEVER;
 	if (last == 0)
 		return 0;

@@ -33,8 +33,8 @@ struct timers {
 /* What the timers depend on beside their own state. */
 struct timers_view {
 	uint64_t last_sent_ns, last_received_ns, unanswered_since_ns, owed_since_ns;
-	bool live;	   /* a session that workers may use */
-	bool has_endpoint; /* else nothing can be sent */
+	bool live;     /* a session that workers may use */
+	bool may_send; /* there is an endpoint, a key, and a link that runs */
 };
 
 /* What is due: a set of these. */

@@ -25,7 +25,7 @@ static void assert_due_at(
 static void test_nothing(void **state)
 {
 	struct timers timers = {0};
-	struct timers_view view = {.has_endpoint = true};
+	struct timers_view view = {.may_send = true};
 
 	(void)state;
 	assert_int_equal(timers_due(&timers, &view, UINT64_MAX - 1), 0);
@@ -35,7 +35,7 @@ static void test_nothing(void **state)
 static void test_retry_and_give_up(void **state)
 {
 	struct timers timers = {0};
-	struct timers_view view = {.has_endpoint = true};
+	struct timers_view view = {.may_send = true};
 	uint64_t now = NOW;
 
 	(void)state;
@@ -69,7 +69,7 @@ static void test_give_up_leaves_older_keys_their_time(void **state)
 static void test_complete_ends_retries(void **state)
 {
 	struct timers timers = {0};
-	struct timers_view view = {.has_endpoint = true};
+	struct timers_view view = {.may_send = true};
 
 	(void)state;
 	timers_initiation_sent(&timers, NOW, 0);
@@ -81,7 +81,7 @@ static void test_complete_ends_retries(void **state)
 static void test_stamps(void **state)
 {
 	struct timers timers = {.jitter_ns = 77};
-	struct timers_view owed = {.owed_since_ns = NOW - 3 * SEC, .has_endpoint = true};
+	struct timers_view owed = {.owed_since_ns = NOW - 3 * SEC, .may_send = true};
 	struct timers_view unanswered = {.unanswered_since_ns = NOW - 3 * SEC};
 
 	(void)state;
@@ -93,7 +93,7 @@ static void test_persistent(void **state)
 {
 	struct timers timers = {
 		.persistent_interval_ns = 25 * SEC, .persistent_last_ns = NOW - SEC};
-	struct timers_view view = {.has_endpoint = true};
+	struct timers_view view = {.may_send = true};
 
 	(void)state;
 	assert_due_at(&timers, &view, NOW + 24 * SEC, TIMERS_PERSISTENT);
@@ -101,11 +101,11 @@ static void test_persistent(void **state)
 	assert_due_at(&timers, &view, NOW + 26 * SEC, TIMERS_PERSISTENT);
 	view.last_received_ns = NOW + 2 * SEC;
 	assert_due_at(&timers, &view, NOW + 27 * SEC, TIMERS_PERSISTENT);
-	view.has_endpoint = false;
+	view.may_send = false;
 	assert_int_equal(timers_next(&timers, &view, NOW), UINT64_MAX);
 	/* Switched on before there was an endpoint: as soon as there is one. */
 	timers.persistent_last_ns = 0;
-	view = (struct timers_view){.has_endpoint = true};
+	view = (struct timers_view){.may_send = true};
 	assert_int_equal(timers_due(&timers, &view, NOW), TIMERS_PERSISTENT);
 	assert_true(timers_next(&timers, &view, NOW) <= NOW);
 }
@@ -136,7 +136,7 @@ static void test_no_stamp_is_seen_too_late(void **state)
 		struct timers timers = {.jitter_ns = rng_below(&rng, WG_REKEY_JITTER_NS + 1),
 			.persistent_interval_ns = rng_below(&rng, 3) * rng_below(&rng, 30) * SEC,
 			.persistent_last_ns = NOW - rng_below(&rng, SEC)};
-		struct timers_view view = {.live = true, .has_endpoint = true};
+		struct timers_view view = {.live = true, .may_send = true};
 		uint64_t look = timers_next(&timers, &view, NOW);
 		uint64_t stamp = NOW + 1 + rng_below(&rng, 10 * SEC);
 
