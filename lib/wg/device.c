@@ -16,6 +16,7 @@
 
 #define DEVICE_FIRST_BUCKETS 16u
 
+static void set_identity(struct wg_device *device, const uint8_t key[WG_KEY_BYTES]);
 static bool reserve_peer(struct wg_device *device);
 static uint32_t hash_of(const struct wg_device *device, const uint8_t public_key[WG_KEY_BYTES]);
 static struct wg_peer **bucket_of(const struct wg_device *device, uint32_t hash);
@@ -65,7 +66,11 @@ bool wg_device_shutdown(struct wg_device *device, unsigned most)
 			most--;
 		}
 	}
-	return device->oldest != NULL;
+	if (device->oldest)
+		return true;
+	/* The device may live on for as long as workers hold what was its. */
+	set_identity(device, NULL);
+	return false;
 }
 
 void wg_device_free(struct wg_device *device)
@@ -119,11 +124,8 @@ void wg_device_set_private_key(
 	device_note_time(device, now);
 	if (same_identity(&device->identity, key))
 		return;
-	noise_identity_set(&device->identity, key);
-	device->identity_serial++;
-	wipe(&device->checker, sizeof(device->checker));
+	set_identity(device, key);
 	if (device->identity.set) {
-		cookie_checker_init(&device->checker, device->identity.public_key);
 		self = wg_device_find_peer(device, device->identity.public_key);
 		if (self)
 			wg_device_remove_peer(device, self);
@@ -141,6 +143,15 @@ void wg_device_set_running(struct wg_device *device, bool running, struct wg_tim
 	device->running_serial++;
 	device->unsettled = device->oldest;
 	(void)wg_device_settle(device);
+}
+
+static void set_identity(struct wg_device *device, const uint8_t key[WG_KEY_BYTES])
+{
+	noise_identity_set(&device->identity, key);
+	device->identity_serial++;
+	wipe(&device->checker, sizeof(device->checker));
+	if (device->identity.set)
+		cookie_checker_init(&device->checker, device->identity.public_key);
 }
 
 bool wg_device_settle(struct wg_device *device)

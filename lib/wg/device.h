@@ -114,7 +114,8 @@ struct wg_device *wg_device_create(
 	const struct wg_env *env, struct wg_index_table *indices, struct wg_ids *ids);
 /*
  * Removes peers and their prefixes, so many at most; true: there are more. Drain the actions each
- * time, which take memory, and call wg_device_free() in the end.
+ * time, which take memory. False: all are gone, and the private key too; wg_device_free() in the
+ * end.
  */
 bool wg_device_shutdown(struct wg_device *device, unsigned most);
 /* All its peers and sessions were freed before: they need the device for that. */

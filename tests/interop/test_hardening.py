@@ -186,6 +186,23 @@ def test_replaced_keys_leave_nothing(bench, client):
         **forms("preshared key", psk), **secrets})
 
 
+def test_a_deleted_interface_leaves_no_keys(topology):
+    """The program goes on for another interface; would catch a device that keeps its key till then."""
+    other = f"{topology.short}gx"
+    gateway = lab.Gateway(topology.gw, ["v_out"], options=["--interface", other])
+    lab.wait_for("the ready line", lambda: "ready:" in gateway.tail())
+    memory = Memory(gateway.process.pid)
+    key, psk, peer = os.urandom(32), os.urandom(32), text(wgpeer.Key().public)
+    private = wgpeer.Key(key).private
+    lab.run("wg", "set", other, "private-key", "/dev/stdin", input=text(private))
+    lab.run("wg", "set", other, "peer", peer, "preshared-key", "/dev/stdin", input=text(psk))
+    keys = {"private key": private[1:31], "preshared key": psk}
+    assert set(memory.find(keys)) == set(keys)
+    topology.gw.ip("link", "del", other)
+    memory.wait_until_gone("the end of the interface's keys", keys)
+    assert gateway.stop() == 0, gateway.tail()
+
+
 def status_of(pid, task=None):
     path = f"/proc/{pid}/task/{task}/status" if task else f"/proc/{pid}/status"
     with open(path, encoding="ascii") as file:

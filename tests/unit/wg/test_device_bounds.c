@@ -179,6 +179,21 @@ static void test_shutdown_in_pieces(void **state)
 	world_destroy(w);
 }
 
+/* Gone with the last peer, though the device lives on for what workers hold. */
+static void test_shutdown_takes_the_key(void **state)
+{
+	struct world *w = world_create(1);
+	uint8_t key[WG_KEY_BYTES] = {1};
+
+	(void)state;
+	add_peer(w, key);
+	assert_non_null(wg_device_private_key(w->device));
+	shut_down(w);
+	assert_null(wg_device_private_key(w->device));
+	assert_null(wg_device_public_key(w->device));
+	world_destroy(w);
+}
+
 /* A client with this key has w respond to it. */
 static void handshake(struct world *client, struct world *w, uint32_t private_key)
 {
@@ -331,6 +346,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_as_many_peers_as_there_may_be),
 		cmocka_unit_test(test_shutdown_in_pieces),
+		cmocka_unit_test(test_shutdown_takes_the_key),
 		cmocka_unit_test(test_new_key_in_pieces),
 		cmocka_unit_test(test_removal_while_a_new_key_spreads),
 	};
