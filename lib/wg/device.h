@@ -203,7 +203,8 @@ void wg_work_free(struct wg_device *device, struct wg_work *work);
  * A packet for a peer without a usable session: staged, and a handshake begun unless one is under
  * way; if a session has come in the meantime, it is reported current again, to flush. Returns a
  * packet that had to be given up, for the caller to free, or NULL: the oldest of too many, or this
- * one when the peer has neither session nor endpoint.
+ * one when the peer has no session and cannot get one: no endpoint, no key of ours, a key of its
+ * own that allows no secret.
  */
 void *wg_peer_stage(struct wg_peer *peer, void *packet, struct wg_time now);
 /* The next staged packet in order of arrival, now the caller's; NULL when there is none. */

@@ -49,7 +49,6 @@ void handshake_begin(struct wg_peer *peer, struct wg_time now)
 void handshake_retry(struct wg_peer *peer, struct wg_time now)
 {
 	struct wg_device *device = peer->device;
-	bool hopeless = peer->static_derived && !peer->noise.reachable;
 	struct wg_work work;
 
 	peer->timers.retry_ns = 0;
@@ -59,7 +58,7 @@ void handshake_retry(struct wg_peer *peer, struct wg_time now)
 		peer_reschedule(peer);
 		return;
 	}
-	if (!peer_may_begin(peer) || hopeless) {
+	if (!peer_may_begin(peer)) {
 		peer_purge_staged(peer);
 		peer_reschedule(peer);
 		return;
@@ -310,6 +309,7 @@ static void finish_initiate(struct wg_device *device, struct wg_work *work, stru
 	take_static(peer, work);
 	if (!peer->noise.reachable) {
 		peer->timers.retry_ns = 0;
+		peer_purge_staged(peer);
 		peer_reschedule(peer);
 		return;
 	}

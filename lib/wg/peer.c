@@ -101,7 +101,7 @@ static void follow_identity(struct wg_peer *peer)
 	peer->last_handshake_sent_ns = 0;
 	/* A handshake that was under way begins again, at once. */
 	peer->timers.attempts = 0;
-	if (peer->timers.retry_ns != 0)
+	if (peer->timers.retry_ns != 0 || peer->stage.count > 0)
 		peer->timers.retry_ns = peer->device->now_ns;
 	peer_reschedule(peer);
 }
@@ -211,8 +211,7 @@ void *wg_peer_stage(struct wg_peer *peer, void *packet, struct wg_time now)
 
 	device_note_time(peer->device, now);
 	peer_settle(peer);
-	/* Nobody to ask for a session: the packet would wait for ever. */
-	if (peer->path.remote.addr.family == IP_NONE && !peer_can_send(peer, now.mono_ns))
+	if (!peer_has_hope(peer) && !peer_can_send(peer, now.mono_ns))
 		return packet;
 	dropped = stage_push(&peer->stage, packet);
 	if (peer_can_send(peer, now.mono_ns)) {
@@ -271,10 +270,15 @@ void peer_forget_local(struct wg_peer *peer)
 	peer_set_path(peer, &path);
 }
 
+bool peer_has_hope(const struct wg_peer *peer)
+{
+	return peer->device->identity.set && peer->path.remote.addr.family != IP_NONE &&
+	       (peer->noise.reachable || !peer->static_derived);
+}
+
 bool peer_may_begin(const struct wg_peer *peer)
 {
-	return peer->device->running && peer->device->identity.set &&
-	       peer->path.remote.addr.family != IP_NONE;
+	return peer->device->running && peer_has_hope(peer);
 }
 
 void peer_purge_staged(struct wg_peer *peer)

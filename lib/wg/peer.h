@@ -103,7 +103,10 @@ unsigned peer_clear_allowed_ips(struct wg_peer *peer, unsigned most);
 void peer_set_path(struct wg_peer *peer, const struct wg_path *path);
 /* The host shall choose our address anew: the one we used may be gone. */
 void peer_forget_local(struct wg_peer *peer);
-/* Whether there is a link that runs, a key of ours, and an endpoint. */
+/* Whether a handshake can come to anything: there are a key of ours, an endpoint, and no peer's key
+ * that allows no secret. */
+bool peer_has_hope(const struct wg_peer *peer);
+/* And the link runs. */
 bool peer_may_begin(const struct wg_peer *peer);
 /* Has all of its staged packets dropped. */
 void peer_purge_staged(struct wg_peer *peer);
