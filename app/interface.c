@@ -92,6 +92,12 @@ void interface_set_down(struct interface *interface, bool down)
 	actions_drain(interface);
 }
 
+static void forget_sources(struct interface *interface)
+{
+	wg_device_forget_sources(interface->device);
+	actions_drain(interface);
+}
+
 static int set_mark(struct interface *interface, uint32_t fwmark)
 {
 	if (fwmark == interface->fwmark)
@@ -100,7 +106,8 @@ static int set_mark(struct interface *interface, uint32_t fwmark)
 	if (err)
 		return err;
 	interface->fwmark = fwmark;
-	/* The kernel's rules may send what is marked another way. */
+	/* The kernel's rules may send what is marked another way, and from another address. */
+	forget_sources(interface);
 	endpoints_changed(interface->gateway);
 	return 0;
 }
@@ -119,6 +126,9 @@ static int set_sockets(void *arg, const struct uapi_config *config)
 	uint16_t port = config->set_listen_port && config->listen_port != 0
 				? config->listen_port
 				: interface->socket.port;
+	/* As in Linux: who asks for another port may have moved. */
+	if (port != interface->socket.port)
+		forget_sources(interface);
 	if (interface->down)
 		interface->socket.port = port;
 	else if (port != interface->socket.port || !interface->socket_open)

@@ -145,6 +145,13 @@ void wg_device_set_running(struct wg_device *device, bool running, struct wg_tim
 	(void)wg_device_settle(device);
 }
 
+void wg_device_forget_sources(struct wg_device *device)
+{
+	device->source_serial++;
+	device->unsettled = device->oldest;
+	(void)wg_device_settle(device);
+}
+
 static void set_identity(struct wg_device *device, const uint8_t key[WG_KEY_BYTES])
 {
 	noise_identity_set(&device->identity, key);

@@ -141,6 +141,8 @@ void wg_device_set_private_key(
  * Linux), by new handshakes where there is no session. Peers follow as above.
  */
 void wg_device_set_running(struct wg_device *device, bool running, struct wg_time now);
+/* The sockets send another way: our address is chosen anew for each peer. Peers follow as above. */
+void wg_device_forget_sources(struct wg_device *device);
 /* Has the next peers follow what was set. True: all do; else drain the actions, and call again. */
 bool wg_device_settle(struct wg_device *device);
 /* Own keys, or NULL when none is set. */

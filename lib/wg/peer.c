@@ -42,6 +42,7 @@ struct wg_peer *peer_create(
 	*peer->activity = (struct wg_activity){0};
 	peer->identity_serial = device->identity_serial;
 	peer->running_serial = device->running_serial;
+	peer->source_serial = device->source_serial;
 	/* The Diffie-Hellman with the real identity comes with the first handshake. */
 	noise_peer_init(&peer->noise, &nobody, public_key);
 	cookie_jar_init(&peer->jar, public_key);
@@ -87,6 +88,8 @@ void peer_settle(struct wg_peer *peer)
 		peer->running_serial = device->running_serial;
 		follow_running(peer);
 	}
+	if (peer->source_serial != device->source_serial)
+		peer_forget_local(peer);
 }
 
 /* The interface's key is another: what was agreed under the old one is forgotten. */
@@ -255,6 +258,7 @@ void wg_peer_hint_roam(struct wg_peer *peer, const struct wg_path *path)
 
 void peer_set_path(struct wg_peer *peer, const struct wg_path *path)
 {
+	peer->source_serial = peer->device->source_serial;
 	if (endpoint_equal(&peer->path.remote, &path->remote) &&
 		ip_addr_equal(&peer->path.local, &path->local))
 		return;

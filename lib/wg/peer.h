@@ -33,8 +33,8 @@ struct wg_peer {
 	uint64_t serial;	    /* unlike an id never another peer's */
 	uint64_t handshake_serial;  /* of noise.handshake: grows when that becomes another */
 	uint64_t initiation_serial; /* of the initiation begun last */
-	/* Of the device's identity and running, as far as it followed them. */
-	uint64_t identity_serial, running_serial;
+	/* Of the device's identity, running and sources, as far as it followed them. */
+	uint64_t identity_serial, running_serial, source_serial;
 	void *user;
 
 	uint64_t deadline_ns;
@@ -63,7 +63,8 @@ struct wg_device {
 	uint64_t last_peer_serial;
 	bool running; /* else nothing is begun */
 	uint64_t running_serial;
-	bool split; /* handshakes */
+	uint64_t source_serial; /* grows when our addresses are to be chosen anew */
+	bool split;		/* handshakes */
 	struct cookie_checker checker;
 	struct ratelimiter *limiter;
 

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 An interface that wg(8) and ip(8) configure, in the order of wg-quick(8): keys and peers first, while its
-link is down, then the link.
+link is down, then the link; and where it sends from when the way changes.
 """
+import base64
+
 import lab
+import pytest
+import wgpeer
 
 PORT = 51820
 
@@ -29,3 +33,46 @@ def test_tunnel_comes_up_with_the_link(topology):
     lab.wait_for("the handshake", lambda: connected(gateway), timeout=4)
     assert gateway.show("transfer").split()[2] == "180", "more than one initiation and a keepalive"
     assert gateway.stop() == 0, gateway.tail()
+
+
+def text(key):
+    return base64.b64encode(key).decode()
+
+
+class Spoken:
+    """A gateway with an address more, a peer that has spoken to that, and hears from it every second."""
+
+    SECOND = "192.0.2.33"
+
+    def __init__(self, topology):
+        self.topology, self.static = topology, wgpeer.Key()
+        self.gateway = lab.Gateway(topology.gw, ["v_out"],
+                                   config=f"[Interface]\nPrivateKey = {text(self.static.private)}\n"
+                                          f"ListenPort = {PORT}\n")
+        topology.address_gateway(inner=False)
+        topology.gw.ip("addr", "add", f"{self.SECOND}/24", "dev", "outer0")
+        assert topology.wan.ping(self.SECOND)
+        self.peer = wgpeer.Peer(topology.wan.name, self.static.public, (self.SECOND, PORT), "192.0.2.2")
+        self.gateway.set("peer", text(self.peer.static.public), "persistent-keepalive", "1")
+        self.peer.connect()
+
+    def source(self):
+        """Where the gateway's next packet comes from."""
+        return self.peer.data(4.0)[0].source
+
+
+@pytest.fixture
+def spoken(topology):
+    made = Spoken(topology)
+    yield made
+    made.peer.close()
+    assert made.gateway.stop() == 0, made.gateway.tail()
+
+
+@pytest.mark.parametrize("change,port", [(["fwmark", "7"], PORT), (["listen-port", "51999"], 51999)],
+                         ids=["fwmark", "listen-port"])
+def test_source_is_chosen_anew_after_a_change(spoken, change, port):
+    """As in Linux: another mark or port may lead another way."""
+    assert spoken.source() == (spoken.SECOND, PORT)
+    spoken.gateway.set(*change)
+    lab.wait_for("another source", lambda: spoken.source() == ("192.0.2.1", port))

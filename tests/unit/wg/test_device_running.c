@@ -237,6 +237,35 @@ static void test_the_same_state_changes_nothing(void **state)
 	assert_int_equal(w->nodes[0]->counts.initiations, 2);
 }
 
+static bool has_local(const struct world *w)
+{
+	return wg_peer_path(w->peers[0])->local.family != IP_NONE;
+}
+
+/* Our address that the peer spoke to is forgotten, once: where it speaks to next counts. */
+static void test_sources_are_forgotten(void **state)
+{
+	struct world *w = *state;
+	unsigned endpoints;
+
+	send_packet(w);
+	assert_true(has_local(w));
+	endpoints = w->nodes[0]->counts.endpoints;
+	wg_device_forget_sources(w->nodes[0]->device);
+	node_drain(w->nodes[0]);
+	assert_false(has_local(w));
+	assert_true(endpoint_equal(&wg_peer_path(w->peers[0])->remote, &w->endpoints[1]));
+	assert_int_equal(w->nodes[0]->counts.endpoints, endpoints + 1);
+	/* Nothing is there to be forgotten. */
+	wg_device_forget_sources(w->nodes[0]->device);
+	node_drain(w->nodes[0]);
+	assert_int_equal(w->nodes[0]->counts.endpoints, endpoints + 1);
+	wg_peer_hint_roam(w->peers[0],
+		&(struct wg_path){.remote = w->endpoints[1], .local = w->endpoints[0].addr});
+	run(w, SEC);
+	assert_true(has_local(w));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -248,6 +277,7 @@ int main(void)
 		TEST(test_staged_are_purged),
 		TEST(test_session_outlives_the_pause),
 		TEST(test_the_same_state_changes_nothing),
+		TEST(test_sources_are_forgotten),
 	};
 	int failed = cmocka_run_group_tests_name("handshakes whole", tests, NULL, NULL);
 
