@@ -190,7 +190,8 @@ static bool is_under_load(const struct gateway *gateway, unsigned messages)
 {
 	if (!gateway->handshakers)
 		return messages > UNDER_LOAD_MESSAGES;
-	return messages + handshakers_pending(gateway->handshakers) >
+	/* Initiations of our own are nobody's flood, however many come due at once. */
+	return messages + handshakers_asked_for(gateway->handshakers) >
 	       UNDER_LOAD_MESSAGES * handshakers_count(gateway->handshakers);
 }
 

@@ -25,7 +25,7 @@ struct handshakers {
 	sem_t waiting;		      /* items in todo */
 	int fd;
 	unsigned count;
-	unsigned pending; /* control's */
+	unsigned pending, asked_for; /* control's; asked_for: of those pending */
 	/* Counted before each enters its ring: the rings order memory in a way that sanitizers do
 	 * not see. */
 	_Atomic unsigned submitted, computed;
@@ -108,6 +108,7 @@ bool handshakers_submit(struct handshakers *handshakers, struct wg_work *work, v
 	if (handshakers->pending == LIMIT_HANDSHAKE_WORKS)
 		return false;
 	handshakers->pending++;
+	handshakers->asked_for += wg_work_was_asked_for(work);
 	atomic_fetch_add_explicit(&handshakers->submitted, 1, memory_order_release);
 	rte_ring_enqueue_elem(handshakers->todo, &item, sizeof(item));
 	sem_post(&handshakers->waiting);
@@ -123,6 +124,7 @@ static bool take(
 		return false;
 	(void)atomic_load_explicit(&handshakers->computed, memory_order_acquire);
 	handshakers->pending--;
+	handshakers->asked_for -= wg_work_was_asked_for(item.work);
 	*work = item.work;
 	*owner = item.owner;
 	return true;
@@ -149,6 +151,11 @@ bool handshakers_take_undone(struct handshakers *handshakers, struct wg_work **w
 unsigned handshakers_pending(const struct handshakers *handshakers)
 {
 	return handshakers->pending;
+}
+
+unsigned handshakers_asked_for(const struct handshakers *handshakers)
+{
+	return handshakers->asked_for;
 }
 
 unsigned handshakers_count(const struct handshakers *handshakers)

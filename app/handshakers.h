@@ -33,6 +33,8 @@ bool handshakers_take_undone(struct handshakers *handshakers, struct wg_work **w
 
 /* How many were submitted and not taken. */
 unsigned handshakers_pending(const struct handshakers *handshakers);
+/* Those of them that received messages ask for. */
+unsigned handshakers_asked_for(const struct handshakers *handshakers);
 unsigned handshakers_count(const struct handshakers *handshakers);
 /* Readable when something was done since handshakers_hear(), which is called before taking. */
 int handshakers_fd(const struct handshakers *handshakers);

@@ -189,6 +189,8 @@ enum wg_verdict wg_device_receive(struct wg_device *device, const void *msg, siz
  * threads while control goes on. At first they are not split: control does all at once.
  */
 void wg_device_split_handshakes(struct wg_device *device, bool split);
+/* Whether a message received asks for it; else it is for an initiation of ours. */
+bool wg_work_was_asked_for(const struct wg_work *work);
 /* Works it out. Thread: any, one at a time; touches nothing else. */
 void wg_work_compute(struct wg_work *work);
 /*

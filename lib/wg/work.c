@@ -49,3 +49,8 @@ void wg_work_compute(struct wg_work *work)
 		break;
 	}
 }
+
+bool wg_work_was_asked_for(const struct wg_work *work)
+{
+	return work->kind != WORK_INITIATE;
+}

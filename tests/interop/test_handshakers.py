@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The same with handshake lcores: both roles, changes under way, many at once, a clean end."""
+import base64
+
 import lab
 import pytest
+import wgpeer
 
 
 @pytest.fixture
@@ -48,3 +51,33 @@ def test_peers_by_the_hundred(split_site):
         site.gateway.set(*[word for key in keys for word in ("peer", key, "remove")])
     assert site.ping_through()
     assert site.gateway.stop() == 0
+
+
+def test_own_initiations_are_no_load(split_site):
+    """
+    Hundreds of tunnels to keep alive begin at once with their link. Would catch a gateway that takes
+    that for a flood, and has those who come to it bring cookies.
+    """
+    site = split_site
+    gw, gateway = site.topology.gw, site.gateway
+    peer = wgpeer.Peer(site.topology.wan.name, base64.b64decode(site.public_key),
+                       ("192.0.2.1", 51820), "192.0.2.2")
+    keys = [lab.keypair()[1] for _ in range(400)]
+    gateway.set("peer", base64.b64encode(peer.static.public).decode())
+    gw.ip("link", "set", gateway.name, "down")
+    gateway.set(*[word for key in keys for word in (
+        "peer", key, "endpoint", "192.0.2.99:9", "persistent-keepalive", "25")])
+    gw.ip("link", "set", gateway.name, "up")
+
+    def responds():
+        try:
+            return peer.initiate(timeout=0.1)
+        except wgpeer.ProtocolError:
+            return None
+        except ConnectionRefusedError:  # the port is not open yet
+            return None
+
+    lab.wait_for("a response", responds)
+    assert "handshake_cookie_sent" not in gateway.drops()
+    peer.close()
+    assert gateway.stop() == 0
