@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/limits.h"
 #include "wg/constants.h"
 #include "wg/replay.h"
 
@@ -55,16 +56,22 @@ static inline void wg_session_set_born(struct wg_session *session, uint64_t now_
 	session->born_ns = session->sealing_born_ns = now_ns;
 }
 
+/* Each worker has one refused reservation under way at most: together they do not wrap. */
+static_assert((uint64_t)LIMIT_WORKERS * LIMIT_BURST < UINT64_MAX - WG_REJECT_AFTER_MESSAGES,
+	"a counter that was not to be handed out stays below 2^64");
+
 /*
- * Reserves n consecutive counters (n >= 1) and returns the first, or UINT64_MAX when they would
- * reach REJECT_AFTER_MESSAGES: the session then seals no more. No counter is handed out twice.
+ * Reserves n consecutive counters (1 <= n <= LIMIT_BURST) and returns the first, or UINT64_MAX when
+ * they would reach REJECT_AFTER_MESSAGES: the session then seals no more. No counter is handed out
+ * twice.
  */
 static inline uint64_t wg_session_reserve(struct wg_session *session, unsigned n)
 {
 	uint64_t first = atomic_fetch_add_explicit(&session->send_counter, n, memory_order_relaxed);
 	if (__builtin_expect(first >= WG_REJECT_AFTER_MESSAGES - n, 0)) {
-		/* Step back so that failing reservations can never wrap the counter. */
-		atomic_fetch_sub_explicit(&session->send_counter, n, memory_order_relaxed);
+		/* Back to the limit, never below it: what was refused is so for everybody. */
+		atomic_store_explicit(
+			&session->send_counter, WG_REJECT_AFTER_MESSAGES, memory_order_relaxed);
 		return UINT64_MAX;
 	}
 	return first;

@@ -222,7 +222,7 @@ static void used_up_session_to_control(void **state)
 	assert_int_equal(hint.kind, DP_HINT_REKEY);
 	for (unsigned i = 0; i < 10; i++)
 		assert_staged(1, DP_STAGE);
-	assert_true(rig.far[1].session.send_counter < WG_REJECT_AFTER_MESSAGES);
+	assert_int_equal(rig.far[1].session.send_counter, WG_REJECT_AFTER_MESSAGES);
 }
 
 static void without_peer_or_endpoint_to_control(void **state)
