@@ -56,14 +56,15 @@ struct uapi_apply {
 	struct slots peers;
 	/* The last addition of each prefix that takes effect, by position in allowed_ips. */
 	struct slots additions;
-	struct ip_prefix *stale; /* of the peer at hand */
-	uint32_t stale_count, stale_room;
+	const void *kept; /* the last prefix of the peer at hand that was found to stay */
+	uint32_t looked;  /* prefixes looked at */
 };
 
 static int validate(const struct uapi_apply *apply);
 static void index_entry(struct uapi_apply *apply, uint32_t i);
 static void judge_entry(struct uapi_apply *apply, uint32_t i);
 static void remove_if_stale(struct uapi_apply *apply);
+static bool remove_peer(struct uapi_apply *apply, struct wg_peer *peer);
 static void note_additions(struct uapi_apply *apply, uint32_t i);
 static int carry_out_entry(struct uapi_apply *apply, uint32_t i);
 
@@ -106,7 +107,6 @@ void uapi_apply_end(struct uapi_apply *apply)
 		return;
 	free(apply->entry);
 	free(apply->first);
-	free(apply->stale);
 	slots_free(&apply->peers);
 	slots_free(&apply->additions);
 	free(apply);
@@ -316,12 +316,11 @@ static void judge_entry(struct uapi_apply *apply, uint32_t i)
 static void remove_if_stale(struct uapi_apply *apply)
 {
 	const struct uapi_peer *peers = apply->config->peers;
-	struct wg_peer *peer = apply->next;
+	struct wg_peer *peer = apply->next, *next = wg_device_next_peer(apply->device, peer);
 	const uint8_t *key = wg_peer_public_key(peer);
 	bool stays = false;
 	uint32_t *p;
 
-	apply->next = wg_device_next_peer(apply->device, peer);
 	apply->budget--;
 	SLOTS_FOR_EACH(&apply->peers, slots_hash_key(key), p)
 	{
@@ -330,11 +329,26 @@ static void remove_if_stale(struct uapi_apply *apply)
 		stays = apply->entry[*p - 1] & PEER_STAYS;
 		break;
 	}
-	if (stays)
-		return;
+	if (stays || remove_peer(apply, peer))
+		apply->next = next;
+}
+
+/* Its prefixes first, as far as the budget goes. False: call again. */
+static bool remove_peer(struct uapi_apply *apply, struct wg_peer *peer)
+{
+	struct ip_prefix prefix;
+	const void *first = NULL;
+
+	for (; wg_peer_next_allowed_ip(peer, &first, &prefix); first = NULL) {
+		if (apply->budget < 0)
+			return false;
+		wg_peer_remove_allowed_ip(peer, &prefix);
+		spend(apply, 1);
+	}
 	wg_device_remove_peer(apply->device, peer);
 	apply->applied.peers_removed++;
 	spend(apply, 1);
+	return true;
 }
 
 /* --- Prefixes: the last addition decides, the ones before it never happen --- */
@@ -387,7 +401,8 @@ static void set_fields(
 		wg_peer_set_persistent_keepalive(peer, entry->persistent_keepalive, apply->now);
 }
 
-/* The peer of an entry, made if need be. NULL and *rc: 0 when there is nothing to do with it. */
+/* The peer of an entry, made if need be. NULL and *rc: 0 when there is nothing to do with it, 1 to
+ * be called again. */
 static struct wg_peer *find_or_add(struct uapi_apply *apply, uint32_t i, int *rc)
 {
 	const struct uapi_peer *entry = &apply->config->peers[i];
@@ -399,11 +414,7 @@ static struct wg_peer *find_or_add(struct uapi_apply *apply, uint32_t i, int *rc
 	if (!(apply->entry[i] & ENTRY_APPLY))
 		return NULL;
 	if (entry->remove) {
-		if (peer) {
-			wg_device_remove_peer(apply->device, peer);
-			apply->applied.peers_removed++;
-			spend(apply, 1);
-		}
+		*rc = peer && !remove_peer(apply, peer);
 		return NULL;
 	}
 	if (peer)
@@ -432,42 +443,30 @@ static int change_allowed_ip(struct uapi_apply *apply, uint32_t ip, struct wg_pe
 	return rc;
 }
 
-static int note_stale(struct uapi_apply *apply, const struct ip_prefix *prefix)
-{
-	uint32_t room = apply->stale_room ? 2 * apply->stale_room : 64;
-	struct ip_prefix *bigger;
-
-	if (apply->stale_count == apply->stale_room) {
-		bigger = realloc(apply->stale, room * sizeof(*bigger));
-		if (!bigger)
-			return -ENOMEM;
-		apply->stale = bigger;
-		apply->stale_room = room;
-	}
-	apply->stale[apply->stale_count++] = *prefix;
-	return 0;
-}
-
 /*
  * replace_allowed_ips: removes what the peer has and neither this entry nor a later one adds. After
- * the additions, so that a prefix cut in two is never without an owner.
+ * the additions, so that a prefix cut in two is never without an owner. False: call again.
  */
-static int remove_stale_prefixes(
+static bool remove_stale_prefixes(
 	struct uapi_apply *apply, const struct uapi_peer *entry, struct wg_peer *peer)
 {
-	const void *cursor = NULL;
+	const void *at = apply->kept;
 	struct ip_prefix prefix;
-	int rc = 0;
 
-	apply->stale_count = 0;
-	while (rc == 0 && wg_peer_next_allowed_ip(peer, &cursor, &prefix))
-		if (!added_from(apply, &prefix, entry->first_allowed_ip))
-			rc = note_stale(apply, &prefix);
-	for (uint32_t i = 0; rc == 0 && i < apply->stale_count; i++) {
-		wg_peer_remove_allowed_ip(peer, &apply->stale[i]);
+	while (wg_peer_next_allowed_ip(peer, &at, &prefix)) {
+		if (apply->budget < 0)
+			return false;
+		if (added_from(apply, &prefix, entry->first_allowed_ip)) {
+			apply->kept = at;
+			apply->budget -= ++apply->looked % 8 == 0;
+			continue;
+		}
+		wg_peer_remove_allowed_ip(peer, &prefix);
 		spend(apply, 1);
+		at = apply->kept;
 	}
-	return rc;
+	apply->kept = NULL;
+	return true;
 }
 
 /* 0: done with this entry; 1: call again with more budget; negative errno. */
@@ -495,9 +494,9 @@ static int carry_out_entry(struct uapi_apply *apply, uint32_t i)
 	}
 	if (apply->ip_at < entry->allowed_ip_count)
 		return 1;
-	if (entry->replace_allowed_ips || all)
-		rc = remove_stale_prefixes(apply, entry, peer);
+	if ((entry->replace_allowed_ips || all) && !remove_stale_prefixes(apply, entry, peer))
+		return 1;
 	apply->begun = false;
 	spend(apply, 1);
-	return rc;
+	return 0;
 }
