@@ -269,7 +269,7 @@ static void index_entry(struct uapi_apply *apply, uint32_t i)
 	const struct uapi_peer *peers = apply->config->peers;
 	uint32_t *p;
 
-	SLOTS_FOR_EACH(&apply->peers, slots_hash_key(peers[i].public_key), p)
+	SLOTS_FOR_EACH(&apply->peers, slots_hash_key(&apply->peers, peers[i].public_key), p)
 	{
 		if (memcmp(peers[*p - 1].public_key, peers[i].public_key, WG_KEY_BYTES) == 0) {
 			apply->first[i] = *p - 1;
@@ -322,7 +322,7 @@ static void remove_if_stale(struct uapi_apply *apply)
 	uint32_t *p;
 
 	apply->budget--;
-	SLOTS_FOR_EACH(&apply->peers, slots_hash_key(key), p)
+	SLOTS_FOR_EACH(&apply->peers, slots_hash_key(&apply->peers, key), p)
 	{
 		if (memcmp(peers[*p - 1].public_key, key, WG_KEY_BYTES) != 0)
 			continue;

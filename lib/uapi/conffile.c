@@ -456,7 +456,7 @@ static int check_peers(struct file *file)
 	for (uint32_t i = 0; rc == 0 && i < config->peer_count; i++) {
 		const struct uapi_peer *peer = &config->peers[i], *other;
 
-		SLOTS_FOR_EACH(&slots, slots_hash_key(peer->public_key), p)
+		SLOTS_FOR_EACH(&slots, slots_hash_key(&slots, peer->public_key), p)
 		{
 			other = &config->peers[*p - 1];
 			if (memcmp(other->public_key, peer->public_key, WG_KEY_BYTES) != 0)

@@ -12,11 +12,14 @@
 
 #include "base/addr.h"
 #include "base/bytes.h"
+#include "crypto/blake2s.h"
+#include "crypto/random.h"
 #include "wg/constants.h"
 
 struct slots {
 	uint32_t *slot; /* position + 1; 0: free */
 	uint64_t mask;
+	uint8_t key[16]; /* of slots_hash_key() */
 };
 
 static inline bool slots_init(struct slots *slots, uint32_t most)
@@ -26,6 +29,7 @@ static inline bool slots_init(struct slots *slots, uint32_t most)
 	while (size < 2 * (uint64_t)most)
 		size *= 2;
 	slots->mask = size - 1;
+	random_fill(slots->key, sizeof(slots->key));
 	slots->slot = calloc(size, sizeof(*slots->slot));
 	return slots->slot != NULL;
 }
@@ -50,11 +54,16 @@ static inline uint64_t slots_mix(uint64_t a, uint64_t b)
 	return a ^ a >> 29;
 }
 
-static inline uint64_t slots_hash_key(const uint8_t key[WG_KEY_BYTES])
+/* Keyed: peers are often added on behalf of strangers, who choose their keys. */
+static inline uint64_t slots_hash_key(const struct slots *slots, const uint8_t key[WG_KEY_BYTES])
 {
-	return slots_mix(load_le64(key), load_le64(key + 8));
+	uint64_t hash;
+
+	blake2s_mac(&hash, sizeof(hash), slots->key, sizeof(slots->key), key, WG_KEY_BYTES);
+	return hash;
 }
 
+/* Not keyed: prefixes are the operator's. */
 static inline uint64_t slots_hash_prefix(const struct ip_prefix *prefix)
 {
 	uint64_t low = load_le64(prefix->addr.bytes), high = load_le64(prefix->addr.bytes + 8);
