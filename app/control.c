@@ -17,6 +17,7 @@
 
 #include "actions.h"
 #include "base/units.h"
+#include "clock.h"
 #include "datapath/reclaim.h"
 #include "endpoint.h"
 #include "gateway.h"
@@ -68,14 +69,7 @@ static struct {
 
 struct wg_time gateway_now(void)
 {
-	struct timespec mono, wall;
-
-	clock_gettime(CLOCK_MONOTONIC, &mono);
-	clock_gettime(CLOCK_REALTIME, &wall);
-	return (struct wg_time){
-		.mono_ns = (uint64_t)mono.tv_sec * NS_PER_SEC + (uint64_t)mono.tv_nsec,
-		.wall_ns = (uint64_t)wall.tv_sec * NS_PER_SEC + (uint64_t)wall.tv_nsec,
-	};
+	return (struct wg_time){.mono_ns = clock_now_ns(), .wall_ns = clock_ns(CLOCK_REALTIME)};
 }
 
 int control_init(void)

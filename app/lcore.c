@@ -9,6 +9,7 @@
 #include <rte_ring.h>
 
 #include "base/units.h"
+#include "clock.h"
 #include "datapath/spread.h"
 
 /*
@@ -31,14 +32,6 @@
 #define PRESSURE_MOST	   256
 /* Idle enough to help: a worker with a little traffic of its own does not let that wait. */
 #define EMPTY_TURNS_BEFORE_HELP 64
-
-static uint64_t monotonic_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now); /* the vDSO's: no system call */
-	return (uint64_t)now.tv_sec * NS_PER_SEC + (uint64_t)now.tv_nsec;
-}
 
 /* dp_send_fn. A port with fewer queues than workers is reached through the worker that has one. */
 static uint16_t send_frames(void *arg, unsigned port_index, struct rte_mbuf **mbufs, uint16_t n)
@@ -191,7 +184,7 @@ int lcore_run(void *arg)
 	prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0);
 	dp_worker_online(lcore->worker);
 	while (!atomic_load_explicit(lcore->quit, memory_order_relaxed)) {
-		lcore->worker->now_ns = monotonic_ns();
+		lcore->worker->now_ns = clock_now_ns();
 		unsigned n = turn(lcore);
 		dp_worker_quiescent(lcore->worker);
 		lcore->stats.turns++;

@@ -56,7 +56,7 @@ struct dp_worker {
 	struct dp *dp;
 	unsigned id;
 	uint16_t ip_id;	 /* next IPv4 identification */
-	uint64_t now_ns; /* CLOCK_MONOTONIC; the loop sets it once a turn */
+	uint64_t now_ns; /* CLOCK_BOOTTIME; the loop sets it once a turn */
 	struct aead_batch *aead;
 	dp_send_fn send;
 	void *send_arg;

@@ -7,7 +7,7 @@
  *
  * Thread: control, all functions. Workers touch only struct wg_session and struct wg_activity.
  *
- * Times: now.mono_ns is CLOCK_MONOTONIC and drives every deadline; now.wall_ns is CLOCK_REALTIME
+ * Times: now.mono_ns is CLOCK_BOOTTIME and drives every deadline; now.wall_ns is CLOCK_REALTIME
  * and is used for TAI64N labels and "latest handshake" only. Wall time may step either way.
  */
 #ifndef WG_DEVICE_H

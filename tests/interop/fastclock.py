@@ -26,7 +26,7 @@ class Clock:
         struct.pack_into("<q", self.lies, at, before + int(seconds * NS))
 
     def pass_by(self, seconds):
-        """So much later, at once."""
+        """So much later, at once, as for a machine that slept."""
         self._add(8, seconds)
 
     def set_wall_clock(self, seconds):

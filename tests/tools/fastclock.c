@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A library to be preloaded into the program under test: it lies about the time, so that hours of
- * the protocol's timers pass in a test. What it adds to the clocks, and how much faster the
- * monotonic one runs, stands in a file that the test may change at any time: FASTCLOCK names it.
+ * the protocol's timers pass in a test. What it adds to the clocks, and how much faster the one of
+ * deadlines runs, stands in a file that the test may change at any time: FASTCLOCK names it.
  *
- *   factor     monotonic nanoseconds for one; it holds from the start on and should not change
- *   monotonic  nanoseconds added to CLOCK_MONOTONIC
+ *   factor     nanoseconds of CLOCK_BOOTTIME for one; from the start on, and should not change
+ *   boottime   nanoseconds added to CLOCK_BOOTTIME
  *   realtime   nanoseconds added to CLOCK_REALTIME
  *
- * As three 64-bit integers of this machine. Sleeps are not changed: whoever waits for a deadline
- * must wake in between, as dpdk-wg's threads do.
+ * CLOCK_MONOTONIC tells the truth, as while a machine sleeps: no deadline may go by it. As three
+ * 64-bit integers of this machine. Sleeps are not changed: whoever waits for a deadline must wake
+ * in between, as dpdk-wg's threads do.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -22,7 +23,7 @@
 #define NS_PER_SEC 1000000000ll
 
 struct lies {
-	int64_t factor, monotonic, realtime;
+	int64_t factor, boottime, realtime;
 };
 
 static const volatile struct lies *lies;
@@ -49,7 +50,7 @@ __attribute__((constructor)) static void find_lies(void)
 		return;
 	map = mmap(NULL, sizeof(*lies), PROT_READ, MAP_SHARED, fd, 0);
 	close(fd);
-	system_clock(CLOCK_MONOTONIC, &now);
+	system_clock(CLOCK_BOOTTIME, &now);
 	begin_ns = in_ns(&now);
 	if (map != MAP_FAILED)
 		lies = map;
@@ -62,8 +63,8 @@ int clock_gettime(clockid_t clock, struct timespec *out)
 
 	if (error != 0 || !lies)
 		return error;
-	if (clock == CLOCK_MONOTONIC)
-		ns = begin_ns + (ns - begin_ns) * lies->factor + lies->monotonic;
+	if (clock == CLOCK_BOOTTIME)
+		ns = begin_ns + (ns - begin_ns) * lies->factor + lies->boottime;
 	else if (clock == CLOCK_REALTIME)
 		ns += lies->realtime;
 	out->tv_sec = ns / NS_PER_SEC;
