@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The system's random numbers (arc4random of libbsd). Thread: any. Never fails. */
+/* The system's random numbers (getrandom). Thread: any. Never fails: the program ends rather. */
 #ifndef CRYPTO_RANDOM_H
 #define CRYPTO_RANDOM_H
 
