@@ -300,9 +300,12 @@ static unsigned take_hints(struct gateway *gateway, struct wg_time now)
 static void take_roam(struct gateway *gateway, uint32_t id, const struct wg_path *path)
 {
 	struct wg_peer *peer = gateway->peers[id];
+
+	/* It was removed in the meantime. */
+	if (!peer)
+		return;
 	struct interface *interface = wg_peer_user(peer);
 	const struct wg_path *known = wg_peer_path(peer);
-
 	if (endpoint_equal(&known->remote, &path->remote) &&
 		ip_addr_equal(&known->local, &path->local)) {
 		endpoint_resolve(interface, peer);

@@ -276,8 +276,6 @@ void dp_publish_session(struct dp *dp, struct wg_session *session)
 
 int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg)
 {
-	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
-		return -ENOMEM;
 	_Atomic(struct wg_session *) *slot = &dp->sessions[wg_index_slot(session->local_index)];
 	/* Not if it was never published, or its slot serves another by now. */
 	if (atomic_load_explicit(slot, memory_order_relaxed) == session)
@@ -285,6 +283,8 @@ int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn r
 	struct dp_peer *peer = dp_find_peer(dp, session->peer_id);
 	if (peer != NULL && atomic_load_explicit(&peer->next, memory_order_relaxed) == session)
 		atomic_store_explicit(&peer->next, NULL, memory_order_release);
+	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
+		return -ENOMEM;
 	retire(dp, released, arg, session);
 	return 0;
 }
@@ -382,11 +382,11 @@ int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg
 {
 	struct dp_peer *peer = dp_find_peer(dp, id);
 	assert(peer != NULL);
-	if (dp_reclaim_reserve(dp->reclaim, 2) != 0)
-		return -ENOMEM;
 	atomic_store_explicit(&peer->live, false, memory_order_release);
 	/* Outbound does not look at live. */
 	atomic_store_explicit(&peer->current, NULL, memory_order_relaxed);
+	if (dp_reclaim_reserve(dp->reclaim, 2) != 0)
+		return -ENOMEM;
 	retire(dp, release_outer_of, dp, peer);
 	retire(dp, released, arg, peer);
 	return 0;

@@ -215,7 +215,7 @@ int dp_remove_interface(struct dp *dp, unsigned id);
 /* From now on workers open with session, found by its local_index. */
 void dp_publish_session(struct dp *dp, struct wg_session *session);
 /* From now on they do not; released is called when none can be at it any more. 0 or -ENOMEM: then
- * it stays published. */
+ * it never is. */
 int dp_retire_session(struct dp *dp, struct wg_session *session, dp_reclaim_fn released, void *arg);
 
 /* Publishes a peer without session and endpoint. An id that was removed: after its release. */
@@ -243,7 +243,8 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer);
  */
 bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path);
 /* Removes the peer; released(arg, the dp_peer) is called when no worker can be at it any more. 0 or
- * -ENOMEM: then it stays published. It owns no prefix any more. */
+ * -ENOMEM: then it is gone all the same, but never freed, and its id never used again. It owns no
+ * prefix any more. */
 int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg);
 
 /* Cryptokey routing: prefix is the published peer's, whoever had it before. 0 or -ENOMEM. */
