@@ -14,7 +14,7 @@
 static void follow_identity(struct wg_peer *peer);
 static void follow_running(struct wg_peer *peer);
 static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns);
-static void give_up(struct wg_peer *peer, uint64_t now_ns);
+static void give_up(struct wg_peer *peer);
 static void tidy_sessions(struct wg_peer *peer, uint64_t now_ns);
 
 struct wg_peer *peer_create(
@@ -331,7 +331,7 @@ void peer_service(struct wg_peer *peer, struct wg_time now)
 	}
 	tidy_sessions(peer, now.mono_ns);
 	if (due & TIMERS_GIVE_UP)
-		give_up(peer, now.mono_ns);
+		give_up(peer);
 	if (due & TIMERS_RETRY) {
 		/* Without an attempt yet it is only a beginning that had to wait. */
 		if (peer->timers.attempts > 0)
@@ -391,9 +391,11 @@ static struct timers_view view_of(const struct wg_peer *peer, uint64_t now_ns)
 	};
 }
 
-static void give_up(struct wg_peer *peer, uint64_t now_ns)
+static void give_up(struct wg_peer *peer)
 {
-	timers_gave_up(&peer->timers, now_ns);
+	timers_gave_up(&peer->timers);
+	/* The ephemeral secret of the last attempt is a key, too. */
+	handshake_forget(peer);
 	/* What is owed to a peer that does not answer would only begin it all again. */
 	wg_activity_forget_owed(peer->activity);
 	peer_purge_staged(peer);

@@ -64,13 +64,10 @@ void timers_handshake_complete(struct timers *timers)
 	timers->attempts = 0;
 }
 
-void timers_gave_up(struct timers *timers, uint64_t now_ns)
+void timers_gave_up(struct timers *timers)
 {
 	timers->retry_ns = 0;
 	timers->attempts = 0;
-	/* The ephemeral secret of the last attempt is a key, too. */
-	if (timers->erase_ns == 0)
-		timers->erase_ns = now_ns + WG_ERASE_AFTER_NS;
 }
 
 static uint64_t new_handshake_at(const struct timers *timers, const struct timers_view *view)

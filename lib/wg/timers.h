@@ -58,6 +58,6 @@ void timers_session_derived(struct timers *timers, uint64_t now_ns);
 /* The peer has proven its keys: the handshake under way is done. */
 void timers_handshake_complete(struct timers *timers);
 /* The handshake failed: none is under way; old keys have their time still. */
-void timers_gave_up(struct timers *timers, uint64_t now_ns);
+void timers_gave_up(struct timers *timers);
 
 #endif

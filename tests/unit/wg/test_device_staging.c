@@ -137,6 +137,26 @@ static void test_keepalive_waits_for_the_key(void **state)
 	assert_int_equal(node->counts.initiations, 1);
 }
 
+/* Would catch the last ephemeral key, and its index, that live on until keys are erased. */
+static void test_given_up_handshake_is_forgotten(void **state)
+{
+	uint64_t end_ns;
+
+	(void)state;
+	set_key(1);
+	add_peer(9);
+	send_packet();
+	end_ns = now.mono_ns + 100 * SEC;
+	assert_int_equal(wg_index_count(node->indices), 1);
+	while (node_deadline(node) < end_ns) {
+		now.mono_ns = node_deadline(node);
+		node_tick(node, now);
+	}
+	assert_int_equal(node->counts.purged, 1);
+	assert_int_equal(wg_index_count(node->indices), 0);
+	assert_int_equal(node_deadline(node), UINT64_MAX);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -145,6 +165,7 @@ int main(void)
 		TEST(test_nobody_to_talk_to),
 		TEST(test_another_key),
 		TEST(test_keepalive_waits_for_the_key),
+		TEST(test_given_up_handshake_is_forgotten),
 	};
 	int failed = cmocka_run_group_tests_name("handshakes whole", tests, NULL, NULL);
 
