@@ -33,6 +33,8 @@ HANDSHAKE_DSCP = 0x88
 PSK = bytes(range(1, 33))
 # How late a timer may be seen on a machine that is busy with other things; never early.
 LATE = 2.5
+# How late a datagram may be read that has come.
+SEEN_LATE = 0.01
 full_only = pytest.mark.skipif(os.environ.get("DPDK_WG_FULL") != "yes",
                                reason="takes minutes: DPDK_WG_FULL=yes")
 
@@ -1229,12 +1231,12 @@ def test_endpoint_set_by_hand(new, bench, host):
 
 
 def scenario_retries(bench):
-    """Nobody answers, until the third initiation."""
+    """Nobody answers, until the fifth initiation."""
     client, host = bench.client(endpoint=True), Host(bench)
     began = time.monotonic()
     for n in range(3):
         host.send(client, b"staged %d" % n)
-    seen = [client.await_initiation(8.0) for _ in range(3)]
+    seen = [client.await_initiation(8.0) for _ in range(5)]
     message, client.session = seen[-1][0].respond()
     client.send(message)
     return {"began": began, "seen": seen, "passed": client.passed,
@@ -1335,7 +1337,10 @@ def test_retries_with_jitter(played):
     seen = played(scenario_retries)["seen"]
     times = [datagram.at for _, datagram in seen]
     gaps = [b - a for a, b in zip(times, times[1:])]
-    assert all(4.98 <= gap <= 5.334 + LATE for gap in gaps), gaps
+    # The first of two may be seen late, and be near its successor by as much.
+    assert all(5 - SEEN_LATE <= gap <= 5.334 + LATE for gap in gaps), gaps
+    assert sorted(gaps)[len(gaps) // 2] >= 5, "most of them come before their time"
+    assert max(gaps) - min(gaps) > 0.005, f"no jitter: {gaps}"
     assert times[0] - played(scenario_retries)["began"] < 1
     assert played(scenario_retries)["staged"] == [b"staged %d" % n for n in range(3)]
     assert played(scenario_retries)["passed"] == []
@@ -1353,8 +1358,8 @@ def test_timestamps_increase(played):
 def test_retries_are_new_handshakes(played):
     """A retry has an ephemeral key and an index of its own: repeated, they would tie sessions."""
     seen = played(scenario_retries)["seen"]
-    assert len({responder.remote_ephemeral for responder, _ in seen}) == 3
-    assert len({responder.remote_index for responder, _ in seen}) == 3
+    assert len({responder.remote_ephemeral for responder, _ in seen}) == len(seen)
+    assert len({responder.remote_index for responder, _ in seen}) == len(seen)
     assert all(responder.mac2 == bytes(16) for responder, _ in seen)
 
 
