@@ -27,7 +27,9 @@ void eal_files_init(void)
  * The lock on "config" says whose the prefix is. With --in-memory there is no such file of ours,
  * but there may be another program's, under the default prefix.
  */
-static bool is_ours(const char *directory)
+enum owner { NOBODY, OURSELVES, ANOTHER };
+
+static enum owner owner_of(const char *directory)
 {
 	struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
 	char path[4096];
@@ -35,9 +37,16 @@ static bool is_ours(const char *directory)
 	snprintf(path, sizeof(path), "%s/config", directory);
 	int fd = open(path, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
-		return false;
+		return NOBODY;
 	/* Not closed: with any descriptor of the file our own lock would go. */
-	return fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type == F_UNLCK;
+	if (fcntl(fd, F_GETLK, &lock) != 0)
+		return NOBODY;
+	return lock.l_type == F_UNLCK ? OURSELVES : ANOTHER;
+}
+
+bool eal_files_taken(void)
+{
+	return owner_of(rte_eal_get_runtime_dir()) == ANOTHER;
 }
 
 static void unlink_in(const char *directory, const char *prefix)
@@ -75,7 +84,7 @@ void eal_files_remove(void)
 	const char *directory = rte_eal_get_runtime_dir();
 	const char *slash = strrchr(directory, '/');
 
-	if (!slash || !is_ours(directory))
+	if (!slash || owner_of(directory) != OURSELVES)
 		return;
 	unlink_hugepages(slash + 1);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

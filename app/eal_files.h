@@ -7,9 +7,16 @@
 #ifndef APP_EAL_FILES_H
 #define APP_EAL_FILES_H
 
+#include <stdbool.h>
+
 /* Before rte_eal_init(): the runtime directory will go when the process ends, if it is empty. */
 void eal_files_init(void);
 /* After rte_eal_cleanup(), or rte_eal_init() that failed: removes what is not another program's. */
 void eal_files_remove(void);
+/*
+ * After rte_eal_init() that failed: true when another program holds the runtime directory that it
+ * was to have.
+ */
+bool eal_files_taken(void);
 
 #endif

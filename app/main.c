@@ -20,6 +20,7 @@
 #include "crypto/random.h"
 #include "datapath/reclaim.h"
 #include "eal_files.h"
+#include "environment.h"
 #include "gateway.h"
 #include "handshakers.h"
 #include "host.h"
@@ -407,33 +408,20 @@ static void take_down(struct gateway *gateway)
 	free_protocol_state(gateway);
 }
 
-static void explain_eal_failure(int eal_error)
-{
-	if (eal_error == EACCES)
-		log_error("DPDK found no hugepages: reserve some (echo 512 > "
-			  "/proc/sys/vm/nr_hugepages) and give --in-memory, or do without: "
-			  "--no-huge -m 256");
-	else
-		log_error("DPDK's environment did not start%s%s: its own lines above say why",
-			eal_error ? ", " : "", eal_error ? rte_strerror(eal_error) : "");
-}
-
 static int run(const struct options *options, char **argv)
 {
 	static struct gateway gateway;
 
-	if (privileges_check() != 0)
+	/* A list of EAL's needs none. */
+	if (!options->eal_prints && privileges_check() != 0)
 		return EXIT_RUN;
 	privileges_lock_memory();
 	/* EAL makes threads: they too must leave the signals to control. */
 	if (control_init() != 0)
 		return EXIT_RUN;
-	eal_files_init();
-	if (rte_eal_init(options->eal_argc, argv) < 0) {
-		explain_eal_failure(rte_errno);
-		eal_files_remove();
-		return EXIT_RUN;
-	}
+	int status = environment_start(options, argv);
+	if (status != 0)
+		return status;
 	if (!options->dumpable)
 		privileges_refuse_dumps();
 	int err = set_up(&gateway, options);

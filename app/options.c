@@ -14,19 +14,20 @@ struct reader {
 	char *const *argv;
 	int at;
 	const char *name; /* the option at hand, as we write it */
-	bool eal_help;	  /* EAL's own -h: it prints and ends */
+	uint32_t seen;	  /* options of one value, by position in option_table[] */
 	char *message;
 };
 
 struct option {
 	const char *name;
 	const char *argument; /* what it takes, for the help; NULL: nothing */
-	const char *help;
+	const char *help;     /* NULL: not told of */
 	int (*read)(struct reader *reader, const char *value);
 };
 
 static int read_all(struct reader *reader);
 static int find_separator(struct reader *reader);
+static void read_eal(struct reader *reader);
 static int check_whole(struct reader *reader);
 static const struct option *find_option(const char *arg, const char **value);
 
@@ -40,6 +41,8 @@ int options_parse(
 	options->aead = AEAD_BACKEND_AUTO;
 	message[0] = '\0';
 	rc = find_separator(&reader);
+	if (rc == 0)
+		read_eal(&reader);
 	if (rc == 0)
 		rc = read_all(&reader);
 	if (rc == 0)
@@ -142,22 +145,38 @@ static int read_interface(struct reader *reader, const char *value)
 	return add_interface(reader, value, value, strlen(value), NULL);
 }
 
+/* Whether this CPU, and this build, have it. */
+static bool has_aead(enum aead_backend backend)
+{
+	struct aead_batch *batch = aead_batch_create(backend);
+
+	if (!batch)
+		return errno != ENOTSUP;
+	aead_batch_destroy(batch);
+	return true;
+}
+
 static int read_aead(struct reader *reader, const char *value)
 {
 	int backend = aead_backend_from_name(value);
 	char names[128] = "";
 
-	if (backend >= 0) {
+	if (backend >= 0 && has_aead((enum aead_backend)backend)) {
 		reader->options->aead = (enum aead_backend)backend;
 		return 0;
 	}
 	for (int i = 0; i < AEAD_BACKEND_COUNT; i++) {
 		size_t len = strlen(names);
 
-		snprintf(names + len, sizeof(names) - len, "%s%s", i ? ", " : "",
-			aead_backend_name((enum aead_backend)i));
+		/* Of a known one, those that it can be changed for. */
+		if (backend < 0 || has_aead((enum aead_backend)i))
+			snprintf(names + len, sizeof(names) - len, "%s%s", len ? ", " : "",
+				aead_backend_name((enum aead_backend)i));
 	}
-	return fail(reader, "%s %s: must be one of %s", reader->name, value, names);
+	if (backend < 0)
+		return fail(reader, "%s %s: must be one of %s", reader->name, value, names);
+	return fail(reader, "%s %s: this CPU lacks what it needs; it has %s", reader->name, value,
+		names);
 }
 
 static int add_handshake_lcore(struct reader *reader, unsigned lcore)
@@ -277,6 +296,12 @@ static int read_help(struct reader *reader, const char *value)
 	return read_mode(reader, OPTIONS_HELP);
 }
 
+/* Behind "--", ours; before it EAL's, which prints its own as well. */
+static int read_short_help(struct reader *reader, const char *value)
+{
+	return read_help(reader, value);
+}
+
 static const struct option option_table[] = {
 	{"--outer", "DEV",
 		"a port that carries encrypted traffic: a DPDK device name or port number; "
@@ -314,21 +339,62 @@ static const struct option option_table[] = {
 		read_no_seccomp},
 	{"--check", NULL, "check the options and config files, start nothing", read_check},
 	{"--help", NULL, "print this", read_help},
+	{"-h", NULL, NULL, read_short_help},
 	{"--version", NULL, "print the version", read_version},
 };
 #define OPTION_COUNT (sizeof(option_table) / sizeof(option_table[0]))
 
 /* --- Reading --- */
 
+/* Written without a letter, with one too many or another: a slip of it is meant. */
+static bool is_slip_of(const char *arg, const char *name)
+{
+	size_t same = 0, tail = 0, len = strcspn(arg, "="), name_len = strlen(name);
+
+	while (same < len && same < name_len && arg[same] == name[same])
+		same++;
+	while (tail < len - same && tail < name_len - same &&
+		arg[len - 1 - tail] == name[name_len - 1 - tail])
+		tail++;
+	/* What is left between the two ends differs. */
+	return same + tail > 4 && len - same - tail <= 2 && name_len - same - tail <= 2;
+}
+
+/* What arg may be meant to be; NULL: nothing of ours. */
+static const char *find_similar(const char *arg)
+{
+	for (unsigned i = 0; i < OPTION_COUNT; i++)
+		if (is_slip_of(arg, option_table[i].name))
+			return option_table[i].name;
+	return NULL;
+}
+
+static int fail_unknown(struct reader *reader, const char *arg)
+{
+	const char *similar = find_similar(arg);
+
+	return fail(reader, "unknown argument %s: %s%s\"dpdk-wg --help\" lists the options", arg,
+		similar ? similar : "", similar ? " is meant? " : "");
+}
+
+static int fail_no_separator(struct reader *reader, int before)
+{
+	/* With "--" it would be EAL's; without it is the better guess that it is a slip. */
+	if (before > 1 && find_similar(reader->argv[1]))
+		return fail_unknown(reader, reader->argv[1]);
+	return fail(reader, "\"--\" is missing before %s: dpdk-wg [EAL options] -- [options]",
+		reader->argv[before]);
+}
+
 /*
- * Ours is what stands behind "--". Without one, everything is ours if the first argument is: then
- * --check works alone; to run, the "--" is demanded (check_whole()). Who asks for help gets it,
- * wherever he asks.
+ * Ours is what stands behind "--", but for --check, which may stand before it too: it is the same
+ * command line then. Without "--", everything is ours if the first argument is: then --check works
+ * alone; to run, the "--" is demanded (check_whole()). Who asks for help gets it, wherever he asks.
  */
 static int find_separator(struct reader *reader)
 {
 	const char *value;
-	int mistaken = 0;
+	int mistaken = 0, ours = 0;
 
 	for (int i = 1; i < reader->argc; i++) {
 		const struct option *option = find_option(reader->argv[i], &value);
@@ -345,20 +411,43 @@ static int find_separator(struct reader *reader)
 					"%s stands before \"--\": dpdk-wg [EAL options] -- "
 					"[options]",
 					reader->argv[mistaken]);
-			return 0;
+			return ours ? read_check(reader, NULL) : 0;
 		}
-		if (strcmp(reader->argv[i], "-h") == 0)
-			reader->eal_help = true;
-		if (!mistaken && option)
+		if (option && option->read == read_short_help)
+			continue;
+		if (!ours && option)
+			ours = i;
+		if (!mistaken && option && option->read != read_check)
 			mistaken = i;
 	}
-	reader->options->eal_argc = mistaken == 1 ? 1 : reader->argc;
+	reader->options->eal_argc = ours == 1 ? 1 : reader->argc;
 	reader->at = reader->options->eal_argc;
-	if (mistaken > 1)
-		return fail(reader,
-			"\"--\" is missing before %s: dpdk-wg [EAL options] -- [options]",
-			reader->argv[mistaken]);
-	return 0;
+	return ours > 1 ? fail_no_separator(reader, ours) : 0;
+}
+
+static bool eal_has(const struct reader *reader, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (int i = 1; i < reader->options->eal_argc; i++) {
+		const char *arg = reader->argv[i];
+
+		if (strncmp(arg, name, len) == 0 && (arg[len] == '\0' || arg[len] == '='))
+			return true;
+	}
+	return false;
+}
+
+/* What concerns us of EAL's part. */
+static void read_eal(struct reader *reader)
+{
+	struct options *options = reader->options;
+
+	options->eal_log_level = eal_has(reader, "--log-level");
+	options->eal_prints = eal_has(reader, "-h") || eal_has(reader, "--log-level=help");
+	for (int i = 2; i < options->eal_argc; i++)
+		options->eal_prints |= strcmp(reader->argv[i - 1], "--log-level") == 0 &&
+				       strcmp(reader->argv[i], "help") == 0;
 }
 
 /* The option that arg is; *value is what stands behind its '=', or NULL. */
@@ -382,9 +471,12 @@ static int read_all(struct reader *reader)
 		int rc;
 
 		if (!option)
-			return fail(reader,
-				"unknown argument %s: \"dpdk-wg --help\" lists the options", arg);
+			return fail_unknown(reader, arg);
 		reader->name = option->name;
+		if ((option->read == read_aead || option->read == read_mtu) &&
+			(reader->seen >> (option - option_table) & 1))
+			return fail(reader, "%s is given twice", option->name);
+		reader->seen |= 1u << (option - option_table);
 		if (!option->argument && value)
 			return fail(reader, "%s takes no value", option->name);
 		if (option->argument && !value && reader->at < reader->argc)
@@ -403,13 +495,22 @@ static int check_whole(struct reader *reader)
 {
 	const struct options *options = reader->options;
 
-	if (options->mode == OPTIONS_HELP || options->mode == OPTIONS_VERSION || reader->eal_help)
+	if (options->mode == OPTIONS_HELP || options->mode == OPTIONS_VERSION ||
+		options->eal_prints)
 		return 0;
 	if (options->mode == OPTIONS_RUN && reader->argc > 1 && options->eal_argc == 1 &&
 		strcmp(reader->argv[1], "--") != 0)
-		return fail(reader,
-			"\"--\" is missing before %s: dpdk-wg [EAL options] -- [options]",
-			reader->argv[1]);
+		return fail_no_separator(reader, 1);
+	/* EAL's own line on it speaks of an option that nobody gave. */
+	if (eal_has(reader, "--in-memory") && eal_has(reader, "--no-huge"))
+		return fail(reader, "--in-memory and --no-huge exclude each other: without "
+				    "hugepages leave out --in-memory");
+	if (options->handshake_lcore_count > 0 && options->handshake_lcores[0] == 0 &&
+		options->eal_argc < reader->argc &&
+		strcmp(reader->argv[options->eal_argc], "--") == 0 &&
+		!eal_has(reader, "--main-lcore"))
+		return fail(reader, "--handshake-lcores: lcore 0 is the main one, which is "
+				    "control's");
 	if (options->interface_count == 0)
 		return fail(
 			reader, "no WireGuard interface: give --config FILE or --interface NAME");
@@ -429,6 +530,8 @@ void options_print_help(FILE *to)
 	for (unsigned i = 0; i < OPTION_COUNT; i++) {
 		const struct option *option = &option_table[i];
 
+		if (!option->help)
+			continue;
 		fprintf(to, "  %s%s%s\n        %s\n", option->name, option->argument ? " " : "",
 			option->argument ? option->argument : "", option->help);
 	}

@@ -36,7 +36,9 @@ struct options_interface {
 /* Strings point into argv. */
 struct options {
 	enum options_mode mode;
-	int eal_argc; /* arguments that are EAL's, the program's name included */
+	int eal_argc;	    /* arguments that are EAL's, the program's name included */
+	bool eal_prints;    /* EAL is asked for a list (its -h): it prints and ends */
+	bool eal_log_level; /* the operator says what EAL logs */
 	const char *outer[LIMIT_PORTS];
 	unsigned outer_count;
 	const char *inner[LIMIT_PORTS];

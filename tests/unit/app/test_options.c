@@ -88,6 +88,8 @@ static void test_modes(void **state)
 		{"dpdk-wg --check --config wg0.conf", OPTIONS_CHECK},
 		{"dpdk-wg --config wg0.conf --check", OPTIONS_CHECK},
 		{"dpdk-wg -l 0 -- --outer 0 --check --config a/wg0.conf", OPTIONS_CHECK},
+		{"dpdk-wg --check -l 0 -- --outer 0 --config a/wg0.conf", OPTIONS_CHECK},
+		{"dpdk-wg -l 0 --check -- --outer 0 --config a/wg0.conf", OPTIONS_CHECK},
 	};
 	struct options options;
 
@@ -108,6 +110,43 @@ static void test_help_of_eal(void **state)
 	assert_int_equal(parse(&options, "dpdk-wg -h"), 0);
 	assert_int_equal(options.mode, OPTIONS_RUN);
 	assert_int_equal(options.eal_argc, 2);
+	assert_true(options.eal_prints);
+	assert_int_equal(parse(&options, "dpdk-wg --log-level help"), 0);
+	assert_true(options.eal_prints);
+	assert_int_equal(parse(&options, "dpdk-wg --log-level 5 -- --outer 0 --interface a"), 0);
+	assert_true(options.eal_log_level && !options.eal_prints);
+	assert_int_equal(parse(&options, "dpdk-wg -l 0 -- --outer 0 -h"), 0);
+	assert_int_equal(options.mode, OPTIONS_HELP);
+}
+
+/* Where another lcore is the main one, 0 is like any other. */
+static void test_main_lcore(void **state)
+{
+	struct options options;
+
+	(void)state;
+	assert_int_equal(parse(&options, "dpdk-wg --lcores 0-3 --main-lcore 1 -- --outer 0 "
+					 "--interface wg0 --handshake-lcores 0"),
+		0);
+	assert_int_equal(
+		parse(&options, "dpdk-wg --check --interface wg0 --handshake-lcores 0"), 0);
+}
+
+/* What a machine lacks is told with what it has. */
+static void test_aead_of_this_cpu(void **state)
+{
+	struct options options;
+	struct aead_batch *batch = aead_batch_create(AEAD_BACKEND_AVX512);
+
+	(void)state;
+	if (batch) {
+		aead_batch_destroy(batch);
+		skip();
+	}
+	assert_int_equal(parse(&options, "dpdk-wg -- --aead avx512"), -EINVAL);
+	assert_non_null(strstr(message, "--aead avx512: this CPU lacks what it needs; it has "));
+	assert_non_null(strstr(message, "sodium"));
+	assert_null(strstr(strstr(message, "it has"), "avx512"));
 }
 
 static const struct {
@@ -116,7 +155,21 @@ static const struct {
 	{"dpdk-wg", "no WireGuard interface: give --config FILE or --interface NAME"},
 	{"dpdk-wg -l 0 --", "no WireGuard interface: give --config FILE or --interface NAME"},
 	{"dpdk-wg -- --interface wg0", "no port for encrypted traffic: give --outer DEV"},
-	{"dpdk-wg -- --outre 0", "unknown argument --outre: \"dpdk-wg --help\" lists the options"},
+	{"dpdk-wg -- --outre 0",
+		"unknown argument --outre: --outer is meant? \"dpdk-wg --help\" lists the options"},
+	{"dpdk-wg --chek --config wg0.conf",
+		"unknown argument --chek: --check is meant? \"dpdk-wg --help\" lists the options"},
+	{"dpdk-wg --lcores 0-1 --config wg0.conf",
+		"\"--\" is missing before --config: dpdk-wg [EAL options] -- [options]"},
+	{"dpdk-wg --no-pci --check --config wg0.conf",
+		"\"--\" is missing before --check: dpdk-wg [EAL options] -- [options]"},
+	{"dpdk-wg --in-memory --no-huge -m 256 -- --outer 0 --interface wg0",
+		"--in-memory and --no-huge exclude each other: without hugepages leave out "
+		"--in-memory"},
+	{"dpdk-wg --lcores 0-3 -- --outer 0 --interface wg0 --handshake-lcores 0",
+		"--handshake-lcores: lcore 0 is the main one, which is control's"},
+	{"dpdk-wg -- --mtu 1500 --mtu 9000", "--mtu is given twice"},
+	{"dpdk-wg -- --aead sodium --aead=auto", "--aead is given twice"},
 	{"dpdk-wg -- wg0.conf", "unknown argument wg0.conf: \"dpdk-wg --help\" lists the options"},
 	{"dpdk-wg --outer 0 --interface wg0",
 		"\"--\" is missing before --outer: dpdk-wg [EAL options] -- [options]"},
@@ -246,6 +299,8 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_modes),
 		cmocka_unit_test(test_help_of_eal),
+		cmocka_unit_test(test_main_lcore),
+		cmocka_unit_test(test_aead_of_this_cpu),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_names_that_are_free),
 		cmocka_unit_test(test_limits),

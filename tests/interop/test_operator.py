@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""An operator's first hours: the examples start, mistakes are told in one line, crashes are mended."""
+import os
+import re
+
+import lab
+import pytest
+
+PROGRAM = os.path.join(lab.build_dir(), "app/dpdk-wg")
+KEY = "gI6EdUSYvn8ugXOt8QQD6Yc+JyiZxIhp3GInSWRfWGE="
+
+
+def start(namespace, *argv, timeout=20, **options):
+    """Runs the program, which is expected to end by itself; (status, its own lines, all it wrote)."""
+    done = namespace.run(PROGRAM, *argv, check=False, timeout=timeout, **options)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dpdk-wg: ")]
+    return done.returncode, lines, done
+
+
+@pytest.fixture
+def bench():
+    with lab.Lab() as made:
+        made.gw = made.namespace("gw")
+        made.gw.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
+        made.port(made.gw, "v_out")
+        yield made
+
+
+def eal(bench, *more):
+    return ["--no-pci", "--no-huge", "-m", "256", "--file-prefix", bench.prefix, "--lcores",
+            "0@0,1@1", "--vdev", "net_af_packet0,iface=v_out", *more]
+
+
+def write(bench, name, text):
+    path = os.path.join(bench.dir, name)
+    with open(path, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(text)
+    return path
+
+
+# --- The examples ---
+
+def env_examples():
+    """Pairs of EAL_OPTIONS and OPTIONS in config/dpdk-wg.env, those in comments too."""
+    with open(os.path.join(lab.ROOT, "config/dpdk-wg.env"), encoding="utf-8") as file:
+        found = re.findall(r"^#?EAL_OPTIONS=(.*)\n#?OPTIONS=(.*)$", file.read(), re.M)
+    assert len(found) >= 3
+    return found
+
+
+@pytest.mark.parametrize("eal_options,options", env_examples())
+def test_examples_of_the_environment_file(bench, eal_options, options):
+    """Each passes the check; what needs no NIC and no hugepages is started, too."""
+    config = write(bench, f"{bench.short}.conf", f"[Interface]\nPrivateKey = {KEY}\n")
+    options = options.replace("/etc/wireguard/wg0.conf", config).split()
+    eal_options = eal_options.split()
+    status, _, done = start(bench.gw, "--check", *eal_options, "--", *options)
+    assert status == 0, done.stderr
+    if "--no-huge" not in eal_options:
+        return
+    for name in re.findall(r"iface=(\w+)", " ".join(eal_options)):
+        bench.gw.ip("link", "add", name, "type", "veth", "peer", "name", f"{name}_far")
+        bench.port(bench.gw, name)
+    program = bench.gw.start(PROGRAM, *eal_options, "--file-prefix", bench.prefix, "--", *options,
+                             log="example")
+    text = lab.wait_for("the ready line", lambda: "ready: " in read(program) and read(program)
+                        or program.poll() is not None and read(program))
+    assert "ready: " in text, text
+    assert bench.stop(program) == 0
+
+
+def read(program):
+    with open(program.log, encoding="utf-8") as file:
+        return file.read()
+
+
+# --- EAL's part of the command line ---
+
+def test_a_wrong_eal_option(bench):
+    status, lines, done = start(bench.gw, "--no-such", *eal(bench), "--", "--outer",
+                                "net_af_packet0", "--interface", bench.short)
+    assert status == 2 and len(lines) == 1, lines
+    assert 'before the "--"' in lines[0] and "dpdk-wg -h" in lines[0]
+    # EAL's usage is a hundred lines: nobody asked for it, and ours is the last line.
+    assert done.stdout == "" and done.stderr.splitlines()[-1] == lines[0]
+    assert len(done.stderr.splitlines()) < 8, done.stderr
+
+
+def test_help_of_eal_and_ours(bench):
+    _, _, done = start(bench.gw, "-h")
+    assert done.returncode == 0
+    assert "--file-prefix" in done.stdout and "--handshake-lcores" in done.stdout
+    _, _, done = start(bench.gw, "--no-pci", "--", "-h")
+    assert done.returncode == 0
+    assert "--file-prefix" not in done.stdout and "--handshake-lcores" in done.stdout
+
+
+def test_a_second_program_of_the_same_prefix(bench):
+    """Another namespace is not enough: EAL's runtime directory is the machine's."""
+    first = bench.gw.start(PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
+                           bench.short, log="first")
+    lab.wait_for("the ready line", lambda: "ready: " in read(first))
+    other = bench.namespace("two")
+    other.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
+    bench.port(other, "v_out")
+    status, lines, _ = start(other, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
+                             f"{bench.short}x")
+    assert status == 1 and len(lines) == 1 and "--file-prefix" in lines[0], lines
+    assert first.poll() is None
+
+
+def test_quiet_unless_asked(bench):
+    for more, chatter in (([], False), (["--log-level", "lib.eal:info"], True)):
+        program = bench.gw.start(PROGRAM, *eal(bench, *more), "--", "--outer", "net_af_packet0",
+                                 "--interface", bench.short, log=f"quiet{chatter}")
+        text = lab.wait_for("the ready line", lambda p=program: "ready: " in read(p) and read(p))
+        assert ("EAL: " in text) == chatter, text
+        assert bench.stop(program) == 0
+
+
+def test_wg_quick_dpdk_tells_why(bench):
+    """The reason is our own last line, whatever EAL wrote behind it."""
+    fake = write(bench, "fake", "#!/bin/sh\necho 'dpdk-wg: the reason' >&2\necho usage\nexit 2\n")
+    os.chmod(fake, 0o700)
+    write(bench, "wg-quick.env", "EAL_OPTIONS=\nOPTIONS=\n")
+    done = bench.gw.run(os.path.join(lab.ROOT, "scripts/wg-quick-dpdk"), bench.short, check=False,
+                        env=dict(os.environ, DPDK_WG=fake, DPDK_WG_ETC=bench.dir))
+    assert done.returncode != 0 and "did not start: the reason" in done.stderr, done.stderr
