@@ -5,7 +5,7 @@
 
 struct options;
 
-/* Prints what is wrong, one line a file, on standard error. The exit status: 0 or EXIT_RUN. */
+/* Logs what is wrong, one line a file. The exit status: 0 or EXIT_RUN. */
 int check_configuration(const struct options *options);
 
 #endif

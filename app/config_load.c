@@ -14,33 +14,58 @@
 #include "uapi/conffile.h"
 
 /* 1,000,000 peers with four allowed IPs each are 250 MB. */
-#define FILE_MAX_BYTES (1ull << 30)
+#define FILE_MAX_BYTES (512u << 20)
 #define FIRST_BYTES    65536
 
+static int check_kind(const struct stat *st);
 static int read_whole(int fd, char **text, size_t *len);
+static const char *explain(int error);
 
 int config_load(struct uapi_config *config, const char *path, char message[UAPI_MESSAGE_BYTES])
 {
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY), rc;
+	/* Without waiting for the other end of a FIFO. */
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), rc;
 	char *text = NULL;
 	size_t len = 0;
 	struct stat st;
 
-	rc = fd < 0 ? -errno : read_whole(fd, &text, &len);
+	rc = fd < 0 || fstat(fd, &st) != 0 ? -errno : check_kind(&st);
+	if (rc == 0)
+		rc = read_whole(fd, &text, &len);
 	if (rc != 0) {
-		snprintf(message, UAPI_MESSAGE_BYTES, "%s: cannot be read: %s", path,
-			rc == -EFBIG ? "larger than 1 GiB" : strerror(-rc));
+		snprintf(message, UAPI_MESSAGE_BYTES, "%s: cannot be read: %s", path, explain(-rc));
 		if (fd >= 0)
 			close(fd);
 		return rc;
 	}
 	rc = conffile_parse(config, path, text, len, message);
-	if (rc == 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 0007))
+	if (rc == 0 && (st.st_mode & 0007))
 		uapi_config_warn(config,
 			"%s: every user of this host may read the private key: chmod 600", path);
 	secret_free(text);
 	close(fd);
 	return rc;
+}
+
+static int check_kind(const struct stat *st)
+{
+	if (S_ISDIR(st->st_mode))
+		return -EISDIR;
+	if (!S_ISREG(st->st_mode))
+		return -ENOTSUP;
+	return st->st_size > (off_t)FILE_MAX_BYTES ? -EFBIG : 0;
+}
+
+static const char *explain(int error)
+{
+	switch (error) {
+	case EFBIG:
+		return "larger than 512 MiB";
+	case ENOTSUP:
+		return "not a regular file";
+	default:
+		return strerror(error);
+	}
 }
 
 /* Into memory for secrets, which leaves no copy behind. */

@@ -12,7 +12,8 @@
 
 /*
  * Reads and parses a file into config, which has been initialised. 0; or a negative errno, with
- * message saying why. Other users being able to read the file is a warning.
+ * message saying why. Only a regular file of bounded size is read. Other users being able to read
+ * it is a warning.
  */
 int config_load(struct uapi_config *config, const char *path, char message[UAPI_MESSAGE_BYTES]);
 

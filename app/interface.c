@@ -9,6 +9,7 @@
 #include "actions.h"
 #include "base/units.h"
 #include "config_load.h"
+#include "configs.h"
 #include "control.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
@@ -366,33 +367,18 @@ static int apply_config(struct interface *interface, const struct uapi_config *c
 			said_ns = now.mono_ns;
 		}
 	} while (err > 0 && !control_end_asked());
-	if (uapi_apply_result(apply)->own_key_skipped > 0)
-		log_warning("%s: %u peer%s with the interface's own public key left out",
-			interface->name, uapi_apply_result(apply)->own_key_skipped,
-			uapi_apply_result(apply)->own_key_skipped == 1 ? "" : "s");
 	uapi_apply_end(apply);
 	if (err > 0)
 		return -EINTR;
 	return err ? failed(interface, "applying its configuration failed", err) : 0;
 }
 
-static int read_config(struct uapi_config *config, const char *path)
+static int resolve(struct uapi_config *config, const char *path)
 {
-	char message[UAPI_MESSAGE_BYTES];
-	int err = config_load(config, path, message);
+	int err = config_resolve(config, path, control_end_asked);
 
-	if (err) {
-		log_error("%s", message);
-		return err;
-	}
-	err = config_resolve(config, path, control_end_asked);
-	if (err)
-		return err;
-	for (uint32_t i = 0; i < config->warning_count; i++)
-		log_warning("%s", config->warnings[i]);
-	if (config->warnings_left_out > 0)
-		log_warning("%s: %u more warnings", path, config->warnings_left_out);
-	return 0;
+	configs_tell_warnings(config, path);
+	return err;
 }
 
 /* Without a file the host's side is left bare and down, as a new interface of the kernel's is. */
@@ -436,23 +422,21 @@ static struct interface *add_interface(struct gateway *gateway, const char *name
 	return interface;
 }
 
-int interface_create(struct gateway *gateway, const char *name, const char *path)
+int interface_create(
+	struct gateway *gateway, const char *name, const char *path, struct uapi_config *config)
 {
 	struct interface *interface = add_interface(gateway, name);
-	struct uapi_config config;
 	int err = 0;
 
 	if (!interface) {
 		log_error("%s: out of memory", name);
 		return -ENOMEM;
 	}
-	uapi_config_init(&config);
 	if (path)
-		err = read_config(&config, path);
+		err = resolve(config, path);
 	if (!err)
-		err = bring_up(interface, &config, path != NULL);
-	interface->follow_routes = !err && path && config.table != UAPI_TABLE_OFF;
-	uapi_config_clear(&config);
+		err = bring_up(interface, config, path != NULL);
+	interface->follow_routes = !err && path && config->table != UAPI_TABLE_OFF;
 	return err;
 }
 

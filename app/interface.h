@@ -14,6 +14,7 @@
 #include "wg/device.h"
 
 struct gateway;
+struct uapi_config;
 
 struct interface {
 	struct gateway *gateway;
@@ -34,11 +35,13 @@ struct interface {
 };
 
 /*
- * Makes an interface, and configures it from the file at path unless that is NULL. 0, or a negative
+ * Makes an interface, and configures it and the host by config, read from the file at path; path
+ * is NULL and config empty when there is none. 0, or a negative
  * errno after a line that says why; what there is of it is then taken down with the rest, by
  * interface_shutdown() and interface_free().
  */
-int interface_create(struct gateway *gateway, const char *name, const char *path);
+int interface_create(
+	struct gateway *gateway, const char *name, const char *path, struct uapi_config *config);
 
 /* Takes it from the host and unpublishes everything. Its device lives on for what the workers may
  * still hold, until interface_free(), after they ended and the reclaim queue was drained. */

@@ -16,6 +16,7 @@
 
 #include "base/secret_mem.h"
 #include "check.h"
+#include "configs.h"
 #include "control.h"
 #include "crypto/random.h"
 #include "datapath/reclaim.h"
@@ -345,18 +346,19 @@ static void end_lcores(struct gateway *gateway)
 
 /* --- The program --- */
 
-static int make_interfaces(struct gateway *gateway, const struct options *options)
+static int make_interfaces(
+	struct gateway *gateway, const struct options *options, struct configs *configs)
 {
 	for (unsigned i = 0; i < options->interface_count; i++) {
-		int err = interface_create(
-			gateway, options->interfaces[i].name, options->interfaces[i].path);
+		int err = interface_create(gateway, options->interfaces[i].name,
+			options->interfaces[i].path, &configs->of[i]);
 		if (err)
 			return err;
 	}
 	return 0;
 }
 
-static int set_up(struct gateway *gateway, const struct options *options)
+static int set_up(struct gateway *gateway, const struct options *options, struct configs *configs)
 {
 	int err = make_data_path(gateway, options);
 
@@ -379,7 +381,7 @@ static int set_up(struct gateway *gateway, const struct options *options)
 	if (!err)
 		err = start_handshakers(gateway, options);
 	if (!err)
-		err = make_interfaces(gateway, options);
+		err = make_interfaces(gateway, options, configs);
 	return err;
 }
 
@@ -411,20 +413,28 @@ static void take_down(struct gateway *gateway)
 static int run(const struct options *options, char **argv)
 {
 	static struct gateway gateway;
+	static struct configs configs;
 
 	/* A list of EAL's needs none. */
 	if (!options->eal_prints && privileges_check() != 0)
 		return EXIT_RUN;
 	privileges_lock_memory();
+	if (configs_load(&configs, options) != 0) {
+		configs_clear(&configs);
+		return EXIT_RUN;
+	}
 	/* EAL makes threads: they too must leave the signals to control. */
 	if (control_init() != 0)
 		return EXIT_RUN;
 	int status = environment_start(options, argv);
-	if (status != 0)
+	if (status != 0) {
+		configs_clear(&configs);
 		return status;
+	}
 	if (!options->dumpable)
 		privileges_refuse_dumps();
-	int err = set_up(&gateway, options);
+	int err = set_up(&gateway, options, &configs);
+	configs_clear(&configs);
 	if (!err)
 		err = restrict_process(options);
 	if (!err) {

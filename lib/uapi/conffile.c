@@ -11,7 +11,11 @@
 #include "uapi/slots.h"
 
 /* A TUN interface takes no less (RFC 791: every host takes 576), packet buffers no more. */
-#define MTU_MIN 576
+#define MTU_MIN	     576
+#define MTU_MIN_IPV6 1280
+
+/* The kernel's own table of the host's addresses. */
+#define TABLE_LOCAL 255
 
 enum section {
 	SECTION_NONE,
@@ -26,8 +30,9 @@ struct file {
 	uint32_t line;
 	enum section section;
 	uint32_t interface_line; /* where [Interface] stands; 0: not yet */
-	uint32_t seen;		 /* keys of this section, by position in keys[] */
-	const char *key;	 /* the key of this line, as we write it */
+	uint32_t mtu_line;
+	uint32_t seen;	 /* keys of this section, by position in keys[] */
+	const char *key; /* the key of this line, as we write it */
 	struct span value;
 };
 
@@ -42,6 +47,8 @@ static int read_line(struct file *file, struct span line);
 static int read_section(struct file *file, struct span name);
 static int read_key(struct file *file, struct span name, struct span value);
 static int end_section(struct file *file);
+static int check_start(struct file *file, const char *text, size_t len);
+static int check_interface(struct file *file);
 static int check_peers(struct file *file);
 static int check_prefixes(struct file *file);
 
@@ -51,9 +58,10 @@ int conffile_parse(struct uapi_config *config, const char *name, const char *tex
 	char message[UAPI_MESSAGE_BYTES])
 {
 	struct file file = {.config = config, .name = name, .message = message};
-	int rc = 0;
+	int rc = check_start(&file, text, len);
 
-	message[0] = '\0';
+	if (rc == 0)
+		message[0] = '\0';
 	config->set_private_key = true;
 	config->set_listen_port = true;
 	config->set_fwmark = true;
@@ -72,6 +80,8 @@ int conffile_parse(struct uapi_config *config, const char *name, const char *tex
 		snprintf(message, UAPI_MESSAGE_BYTES, "%s: no [Interface] section", name);
 		rc = -EINVAL;
 	}
+	if (rc == 0)
+		rc = check_interface(&file);
 	if (rc == 0)
 		rc = check_peers(&file);
 	if (rc == 0)
@@ -139,6 +149,7 @@ static int read_listen_port(struct file *file)
 		return fail_value(
 			file, file->value, "must be a port, 0 to 65535 (0: any free one)");
 	file->config->listen_port = (uint16_t)port;
+	file->config->listen_port_line = file->line;
 	return 0;
 }
 
@@ -165,6 +176,7 @@ static int read_mtu(struct file *file)
 		return fail_value(file, file->value, problem);
 	}
 	file->config->mtu = (uint16_t)mtu;
+	file->mtu_line = file->line;
 	return 0;
 }
 
@@ -181,6 +193,9 @@ static int read_table(struct file *file)
 		if (!field_number(file->value, UINT32_MAX, &number) || number == 0)
 			return fail_value(file, file->value,
 				"must be \"auto\", \"off\" or the number of a routing table");
+		if (number == TABLE_LOCAL)
+			return fail_value(file, file->value,
+				"is the kernel's table of the host's own addresses: take another");
 		config->table = UAPI_TABLE_NUMBER;
 		config->table_number = (uint32_t)number;
 	}
@@ -212,6 +227,27 @@ static int read_list(struct file *file, int (*each)(struct file *file, struct sp
 	}
 }
 
+/* Of one that was not understood. */
+static int fail_prefix(struct file *file, struct span item, enum field_prefix what)
+{
+	for (size_t i = 0; i < item.len; i++)
+		if (item.at[i] == ' ' || item.at[i] == '\t')
+			return fail_value(file, item, "separate them with commas");
+	return fail_value(file, item, field_prefix_problem(what));
+}
+
+static bool is_unspecified(const struct ip_addr *addr)
+{
+	static const uint8_t zero[sizeof(addr->bytes)];
+
+	return memcmp(addr->bytes, zero, ip_family_bits(addr->family) / 8) == 0;
+}
+
+static bool is_multicast(const struct ip_addr *addr)
+{
+	return addr->family == IP_V4 ? (addr->bytes[0] & 0xf0) == 0xe0 : addr->bytes[0] == 0xff;
+}
+
 static int add_address(struct file *file, struct span item)
 {
 	struct uapi_config *config = file->config;
@@ -219,7 +255,9 @@ static int add_address(struct file *file, struct span item)
 	enum field_prefix what = field_prefix(item, &prefix);
 
 	if (what != FIELD_PREFIX_OK)
-		return fail_value(file, item, field_prefix_problem(what));
+		return fail_prefix(file, item, what);
+	if (is_unspecified(&prefix.addr) || is_multicast(&prefix.addr))
+		return fail_value(file, item, "is not an address that an interface can have");
 	for (uint32_t i = 0; i < config->address_count; i++)
 		if (ip_addr_equal(&config->addresses[i].addr, &prefix.addr))
 			return fail_value(file, item, "is given twice");
@@ -235,17 +273,33 @@ static int read_address(struct file *file)
 	return read_list(file, add_address);
 }
 
+/* What does it instead. */
+static const char *instead(const char *key)
+{
+	static const struct {
+		const char *key, *text;
+	} list[] = {
+		{"DNS", "set the host's resolver yourself"},
+		{"SaveConfig", "\"wg showconf\" prints the configuration for you to keep"},
+		{"PreUp", "run the command yourself (ExecStartPre= in a systemd unit)"},
+		{"PostUp", "run the command yourself (ExecStartPost= in a systemd unit)"},
+		{"PreDown", "run the command yourself (ExecStop= in a systemd unit)"},
+		{"PostDown", "run the command yourself (ExecStopPost= in a systemd unit)"},
+	};
+	unsigned i = 0;
+
+	while (strcmp(list[i].key, key) != 0)
+		i++;
+	return list[i].text;
+}
+
 /* Left to wg-quick: it would run a command, or change what is not ours. */
 static int read_left_out(struct file *file)
 {
 	if (strcmp(file->key, "SaveConfig") == 0 && span_is_nocase(file->value, "false"))
 		return 0;
 	uapi_config_warn(file->config, "%s:%u: %s is not carried out: %s", file->name, file->line,
-		file->key,
-		strcmp(file->key, "DNS") == 0 ? "set the host's resolver yourself"
-		: strcmp(file->key, "SaveConfig") == 0
-			? "\"wg showconf\" prints the configuration for you to keep"
-			: "run the command yourself (ExecStartPost= in a systemd unit)");
+		file->key, instead(file->key));
 	return 0;
 }
 
@@ -278,7 +332,7 @@ static int add_allowed_ip(struct file *file, struct span item)
 			"'+' and '-' are for \"wg set\"; a file lists what shall be allowed");
 	what = field_prefix(item, &prefix);
 	if (what != FIELD_PREFIX_OK)
-		return fail_value(file, item, field_prefix_problem(what));
+		return fail_prefix(file, item, what);
 	ip_prefix_mask(&prefix);
 	ip = uapi_config_add_allowed_ip(file->config);
 	if (!ip)
@@ -292,6 +346,25 @@ static int read_allowed_ips(struct file *file)
 	return read_list(file, add_allowed_ip);
 }
 
+/* Nothing can be sent there, but the peer may speak first from elsewhere: a warning is enough. */
+static void check_endpoint(struct file *file, const struct endpoint *endpoint)
+{
+	const struct ip_addr *addr = &endpoint->addr;
+	char shown[FIELD_SHOWN_BYTES];
+	const char *problem = NULL;
+
+	if (addr->family == IP_NONE)
+		return;
+	if (is_unspecified(addr) || is_multicast(addr))
+		problem = "is not an address of a single host";
+	else if (addr->family == IP_V6 && addr->bytes[0] == 0xfe &&
+		 (addr->bytes[1] & 0xc0) == 0x80 && endpoint->scope_id == 0)
+		problem = "is link-local and needs its interface, as [fe80::1%outer0]:51820";
+	if (problem)
+		uapi_config_warn(file->config, "%s:%u: Endpoint %s %s: nothing can be sent there",
+			file->name, file->line, field_shown(file->value, shown), problem);
+}
+
 static int read_endpoint(struct file *file)
 {
 	struct uapi_peer *peer = this_peer(file);
@@ -300,6 +373,7 @@ static int read_endpoint(struct file *file)
 	if (problem)
 		return fail_value(file, file->value, problem);
 	peer->set_endpoint = true;
+	check_endpoint(file, &peer->endpoint);
 	peer->endpoint_line = file->line;
 	return 0;
 }
@@ -345,13 +419,13 @@ static int read_line(struct file *file, struct span line)
 	const char *hash = memchr(line.at, '#', line.len), *equals;
 	struct span name, value;
 
+	if (memchr(line.at, '\0', line.len))
+		return fail(file, "holds a NUL byte: this is not a text file");
 	if (hash)
 		line.len = (size_t)(hash - line.at);
 	line = span_trim(line);
 	if (line.len == 0)
 		return 0;
-	if (memchr(line.at, '\0', line.len))
-		return fail(file, "holds a NUL byte: this is not a text file");
 	if (line.at[0] == '[')
 		return read_section(file, line);
 	equals = memchr(line.at, '=', line.len);
@@ -440,6 +514,33 @@ static int end_section(struct file *file)
 }
 
 /* --- The file as a whole --- */
+
+/* Some editors mark a file's encoding, and take care not to show it. */
+static int check_start(struct file *file, const char *text, size_t len)
+{
+	file->line = 1;
+	if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+		return fail(file, "begins with a byte order mark: save it as UTF-8 without one");
+	if (len >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
+		return fail(file, "is UTF-16: save it as UTF-8");
+	file->line = 0;
+	return 0;
+}
+
+/* What the kernel would refuse. */
+static int check_interface(struct file *file)
+{
+	const struct uapi_config *config = file->config;
+
+	for (uint32_t i = 0; i < config->address_count && file->mtu_line != 0; i++) {
+		if (config->mtu >= MTU_MIN_IPV6 || config->addresses[i].addr.family != IP_V6)
+			continue;
+		file->line = file->mtu_line;
+		return fail(file, "MTU %u: with an IPv6 Address it must be %d at least",
+			config->mtu, MTU_MIN_IPV6);
+	}
+	return 0;
+}
 
 /* Two sections for one peer: only one of them would count. */
 static int check_peers(struct file *file)

@@ -82,7 +82,8 @@ struct uapi_config {
 	struct ip_prefix
 		*addresses; /* host bits kept: the interface's own address and its network */
 	uint32_t address_count, address_room;
-	uint16_t mtu; /* 0: not given */
+	uint16_t mtu;		   /* 0: not given */
+	uint32_t listen_port_line; /* for messages */
 	enum uapi_table table;
 	uint32_t table_number;
 	/* Complete lines ("wg0.conf:4: DNS is ..."), each one allocated. */

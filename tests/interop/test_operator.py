@@ -127,3 +127,44 @@ def test_wg_quick_dpdk_tells_why(bench):
     done = bench.gw.run(os.path.join(lab.ROOT, "scripts/wg-quick-dpdk"), bench.short, check=False,
                         env=dict(os.environ, DPDK_WG=fake, DPDK_WG_ETC=bench.dir))
     assert done.returncode != 0 and "did not start: the reason" in done.stderr, done.stderr
+
+
+# --- Config files, before anything is touched ---
+
+@pytest.mark.parametrize("aa,bb,told", [
+    ("ListenPort = 51820", "ListenPort = 51820", "bb.conf:3: ListenPort 51820 is that of"),
+    ("MTU = 576\nAddress = fd00::1/64", "", "aa.conf:3: MTU 576"),
+    ("Address = ::/0", "", "aa.conf:3: Address"),
+])
+def test_check_refuses_what_the_start_refuses(bench, aa, bb, told):
+    configs = []
+    for name, text in ((f"{bench.short}aa", aa), (f"{bench.short}bb", bb)):
+        configs += ["--config",
+                    write(bench, f"{name}.conf", f"[Interface]\nPrivateKey = {KEY}\n{text}\n")]
+    for argv in (["--check", *configs], [*eal(bench), "--", "--outer", "none", *configs]):
+        status, lines, done = start(bench.gw, *argv)
+        assert status == 1 and len(lines) == 1 and told in lines[0], done.stderr
+        # Nothing of EAL has begun: it would not have found the port.
+        assert done.stderr.splitlines() == lines
+
+
+def test_check_warns_of_keys(bench):
+    public = lab.run("wg", "pubkey", input=KEY).stdout.strip()
+    path = write(bench, "own.conf",
+                 f"[Interface]\nPrivateKey = {KEY}\n\n[Peer]\nPublicKey = {public}\n")
+    status, lines, _ = start(bench.gw, "--check", "--config", path)
+    assert status == 0 and len(lines) == 1 and "own.conf:4: this [Peer] has the interface's" in lines[0]
+    path = write(bench, "bare.conf", "[Interface]\nListenPort = 1\n")
+    status, lines, _ = start(bench.gw, "--check", "--config", path)
+    assert status == 0 and len(lines) == 1 and "bare.conf: no PrivateKey" in lines[0], lines
+
+
+def test_own_key_is_told_once_and_left_out(bench):
+    public = lab.run("wg", "pubkey", input=KEY).stdout.strip()
+    other = lab.keypair()[1]
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n[Peer]\n"
+                          f"PublicKey = {public}\nAllowedIPs = 10.0.0.1\n[Peer]\nPublicKey = {other}\n"
+                          "AllowedIPs = 10.0.0.2\n")
+    assert gateway.show("allowed-ips").split() == [other, "10.0.0.2/32"]
+    assert read(gateway.process).count("own key") == 1
+    assert gateway.stop() == 0

@@ -97,6 +97,25 @@ static void test_unreadable(void **state)
 	assert_non_null(strstr(message, "wg0.conf:2: MTU \"x\""));
 }
 
+/* None of them is waited for, or read to an end that never comes. */
+static void test_odd_files(void **state)
+{
+	struct uapi_config config;
+
+	(void)state;
+	uapi_config_init(&config);
+	assert_int_equal(config_load(&config, "/dev/zero", message), -ENOTSUP);
+	assert_string_equal(message, "/dev/zero: cannot be read: not a regular file");
+	unlink(path);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(config_load(&config, path, message), -ENOTSUP);
+	unlink(path);
+	write_file(HEAD, 0, 0600);
+	assert_int_equal(truncate(path, (off_t)600 << 20), 0); /* sparse */
+	assert_int_equal(config_load(&config, path, message), -EFBIG);
+	assert_non_null(strstr(message, "wg0.conf: cannot be read: larger than 512 MiB"));
+}
+
 /* "localhost" is in the hosts file; names under .invalid never exist (RFC 2606). */
 static bool yes(void)
 {
@@ -140,6 +159,7 @@ int main(void)
 		cmocka_unit_test(test_long_file),
 		cmocka_unit_test(test_readable_by_all),
 		cmocka_unit_test(test_unreadable),
+		cmocka_unit_test(test_odd_files),
 		cmocka_unit_test(test_resolve),
 	};
 

@@ -322,6 +322,24 @@ static const struct {
 	{IFACE "[Peer]\nAllowedIPs = 10.0.0.0/8\n" PEER,
 		"wg0.conf:3: this [Peer] has no PublicKey"},
 	{IFACE "[Peer]\n", "wg0.conf:3: this [Peer] has no PublicKey"},
+	{IFACE "Address = 10.0.0.1/24 10.1.0.1/24\n",
+		"wg0.conf:3: Address \"10.0.0.1/24 10.1.0.1/24\": separate them with commas"},
+	{IFACE PEER "AllowedIPs = 10.0.0.0/24, fd00::/8 fd01::/16\n",
+		"wg0.conf:5: AllowedIPs \"fd00::/8 fd01::/16\": separate them with commas"},
+	{IFACE "Address = ::/0\n",
+		"wg0.conf:3: Address \"::/0\": is not an address that an interface can have"},
+	{IFACE "Address = 224.0.0.5\n",
+		"wg0.conf:3: Address \"224.0.0.5\": is not an address that an interface can have"},
+	{IFACE "MTU = 576\nAddress = 10.0.0.1, fd00::1/64\n",
+		"wg0.conf:3: MTU 576: with an IPv6 Address it must be 1280 at least"},
+	{IFACE "Address = fd00::1/64\n\nMTU = 1279\n" PEER,
+		"wg0.conf:5: MTU 1279: with an IPv6 Address it must be 1280 at least"},
+	{IFACE "Table = 255\n",
+		"wg0.conf:3: Table \"255\": is the kernel's table of the host's own addresses: "
+		"take another"},
+	{"\xef\xbb\xbf" IFACE,
+		"wg0.conf:1: begins with a byte order mark: save it as UTF-8 without one"},
+	{"\xff\xfe[", "wg0.conf:1: is UTF-16: save it as UTF-8"},
 	{IFACE PEER PEER,
 		"wg0.conf:5: this [Peer] has the PublicKey of the one at line 3: merge the "
 		"two"},
@@ -342,7 +360,7 @@ static void test_bad(void **state)
 
 static void test_nul_byte(void **state)
 {
-	static const char text[] = IFACE "MTU\0 = 1400\n";
+	static const char text[] = IFACE "#MTU\0 = 1400\n";
 	struct uapi_config config;
 
 	(void)state;
@@ -383,6 +401,8 @@ static void test_warnings(void **state)
 		"DNS = 10.0.0.1\n"
 		"SaveConfig = true\n"
 		"PreDown = x\n"
+		"PostDown = x\n"
+		"PreUp = x\n"
 		"[Peer]\nPublicKey = " KEY_A "\nAllowedIPs = 10.0.0.0/24, 10.0.0.7/24\n"
 		"[Peer]\nPublicKey = " KEY_B "\n"
 		"[Peer]\nPublicKey = " KEY_C "\nAllowedIPs = 10.0.0.1/24\n";
@@ -393,8 +413,12 @@ static void test_warnings(void **state)
 		"wg0.conf:4: SaveConfig is not carried out: \"wg showconf\" prints the "
 		"configuration for you to keep",
 		"wg0.conf:5: PreDown is not carried out: run the command yourself "
-		"(ExecStartPost= in a systemd unit)",
-		"wg0.conf:11: 10.0.0.0/24 is allowed for the [Peer] at line 6 too: this one, "
+		"(ExecStop= in a systemd unit)",
+		"wg0.conf:6: PostDown is not carried out: run the command yourself "
+		"(ExecStopPost= in a systemd unit)",
+		"wg0.conf:7: PreUp is not carried out: run the command yourself "
+		"(ExecStartPre= in a systemd unit)",
+		"wg0.conf:13: 10.0.0.0/24 is allowed for the [Peer] at line 8 too: this one, "
 		"the later, takes it",
 	};
 	struct uapi_config config;
@@ -407,6 +431,33 @@ static void test_warnings(void **state)
 	uapi_config_clear(&config);
 
 	assert_int_equal(parse(&config, IFACE "SaveConfig = false\n"), 0);
+	assert_int_equal(config.warning_count, 0);
+	uapi_config_clear(&config);
+}
+
+/* Such an endpoint keeps nothing else down. */
+static void test_endpoints_without_a_host(void **state)
+{
+	static const char text[] = IFACE "[Peer]\nPublicKey = " KEY_A "\nEndpoint = 0.0.0.0:1\n"
+					 "[Peer]\nPublicKey = " KEY_B "\nEndpoint = [ff02::1]:1\n"
+					 "[Peer]\nPublicKey = " KEY_C "\nEndpoint = [fe80::1]:1\n";
+	static const char *const expected[] = {
+		"wg0.conf:5: Endpoint \"0.0.0.0:1\" is not an address of a single host: nothing "
+		"can be sent there",
+		"wg0.conf:8: Endpoint \"[ff02::1]:1\" is not an address of a single host: "
+		"nothing can be sent there",
+		"wg0.conf:11: Endpoint \"[fe80::1]:1\" is link-local and needs its interface, as "
+		"[fe80::1%outer0]:51820: nothing can be sent there",
+	};
+	struct uapi_config config;
+
+	(void)state;
+	assert_int_equal(parse(&config, text), 0);
+	assert_int_equal(config.warning_count, sizeof(expected) / sizeof(expected[0]));
+	for (unsigned i = 0; i < config.warning_count; i++)
+		assert_string_equal(config.warnings[i], expected[i]);
+	uapi_config_clear(&config);
+	assert_int_equal(parse(&config, IFACE PEER "Endpoint = [fe80::1%lo]:1\n"), 0);
 	assert_int_equal(config.warning_count, 0);
 	uapi_config_clear(&config);
 }
@@ -513,6 +564,7 @@ int main(void)
 		cmocka_unit_test(test_nul_byte),
 		cmocka_unit_test(test_long_values),
 		cmocka_unit_test(test_warnings),
+		cmocka_unit_test(test_endpoints_without_a_host),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_mutated),
 		cmocka_unit_test(test_large),
