@@ -15,6 +15,7 @@
 #include "base/limits.h"
 #include "datapath/dp.h"
 #include "endpoint.h"
+#include "forwarding.h"
 #include "hostif.h"
 #include "lcore.h"
 #include "port.h"
@@ -35,6 +36,7 @@ struct gateway {
 	struct hostif taps[LIMIT_PORTS]; /* fd -1: not made yet */
 	unsigned port_count;
 	uint64_t links_due_ns; /* when to look at the ports' links again */
+	struct forwarding forwarding_v4, forwarding_v6;
 	struct lcore lcores[LIMIT_WORKERS];
 	unsigned workers;
 	struct handshakers *handshakers; /* NULL: control does handshakes itself */

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "datapath/lpm.h"
 #include "endpoint.h"
+#include "forwarding.h"
 #include "gateway.h"
 #include "host_exchange.h"
 #include "ifconfig.h"
@@ -287,6 +288,7 @@ void host_follow_links(struct gateway *gateway, uint64_t now_ns)
 		if (port_link_changed(&gateway->ports[i]))
 			set_carrier(gateway, i, false);
 	}
+	forwarding_follow(gateway);
 }
 
 int host_find_netdev(const struct gateway *gateway, const char *name)

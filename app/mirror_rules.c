@@ -136,14 +136,12 @@ const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 	else if (side->rules_known && !side->policy.plain)
 		snprintf(side->hint, sizeof(side->hint),
 			"%s is forwarded by the kernel, slowly: policy rules other than the "
-			"default "
-			"ones (see ip%s rule, priority %u)",
+			"default ones (see ip%s rule, priority %u)",
 			name, option, side->policy.stranger);
 	else if (fib_own_tables_stray(mirror->fib, family))
 		snprintf(side->hint, sizeof(side->hint),
 			"%s is forwarded by the kernel, slowly: a table of an own default route "
-			"has "
-			"further routes (see ip%s route show table %u)",
+			"has further routes (see ip%s route show table %u)",
 			name, option, side->policy.own_tables[0]);
 	else
 		return NULL;

@@ -14,6 +14,7 @@
 
 #include "base/units.h"
 #include "control.h"
+#include "forwarding.h"
 #include "gateway.h"
 #include "handshakers.h"
 #include "host.h"
@@ -112,6 +113,8 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 	rte_tel_data_add_dict_u64(data, "peers", peers);
 	rte_tel_data_add_dict_u64(
 		data, "sessions_and_handshakes", wg_index_count(gateway->indices));
+	rte_tel_data_add_dict_string(data, "forwarding_v4", forwarding_describe(gateway, IP_V4));
+	rte_tel_data_add_dict_string(data, "forwarding_v6", forwarding_describe(gateway, IP_V6));
 	rte_tel_data_add_dict_u64(data, "packet_buffers", gateway->pool->size);
 	rte_tel_data_add_dict_u64(data, "packet_buffers_in_use", mbufs_in_use(gateway));
 	int err = add_ports(gateway, data);

@@ -168,3 +168,27 @@ def test_own_key_is_told_once_and_left_out(bench):
     assert gateway.show("allowed-ips").split() == [other, "10.0.0.2/32"]
     assert read(gateway.process).count("own key") == 1
     assert gateway.stop() == 0
+
+
+# --- Who forwards ---
+
+def test_who_forwards_is_told(bench):
+    bench.gw.sysctl("net.ipv4.ip_forward", 0)
+    bench.gw.sysctl("net.ipv6.conf.all.forwarding", 1)
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+
+    def told(text, v4):
+        lab.wait_for(text, lambda: text in read(gateway.process).splitlines()[-1])
+        assert v4 in gateway.telemetry("/wg/info")["forwarding_v4"]
+
+    lab.wait_for("both lines", lambda: "IPv6 is forwarded by the workers" in read(gateway.process))
+    assert "IPv4 is not forwarded: the kernel does not (sysctl -w net.ipv4.ip_forward=1" \
+        in read(gateway.process)
+    bench.gw.sysctl("net.ipv4.ip_forward", 1)
+    told("IPv4 is forwarded by the workers", "by the workers")
+    bench.gw.ip("rule", "add", "from", "192.0.2.9", "table", "77", "priority", "1234")
+    told("IPv4 is forwarded by the kernel, slowly: policy rules", "priority 1234")
+    bench.gw.ip("rule", "del", "priority", "1234")
+    told("IPv4 is forwarded by the workers", "by the workers")
+    assert gateway.telemetry("/wg/info")["forwarding_v6"] == "IPv6 is forwarded by the workers"
+    assert gateway.stop() == 0
