@@ -256,6 +256,11 @@ int host_create(struct gateway *gateway)
 	err = make_mirror(gateway);
 	if (!err)
 		err = make_taps(gateway);
+	/* Who has the TAPs is the only one here: any rules of ours are of one that crashed. */
+	unsigned left = err ? 0 : ifconfig_remove_leftovers(gateway->ifconfig);
+	if (left > 0)
+		log_info("%u policy rule%s of a run that did not come to its end removed", left,
+			left == 1 ? "" : "s");
 	if (!err) {
 		err = mirror_start(gateway->mirror);
 		if (err)

@@ -29,6 +29,10 @@
 #define IFCONFIG_NAME_BYTES    16
 /* The first table (and mark) that is tried for a default route. */
 #define IFCONFIG_FIRST_TABLE 51820u
+/*
+ * Who made our policy rules (`ip rule` shows "proto 87", or 88): no number that rt_protos names.
+ */
+#define IFCONFIG_RULE_PROTOCOL 87
 
 struct ifconfig;
 
@@ -73,6 +77,12 @@ int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
 	const struct ip_prefix *prefixes, uint32_t n, char message[IFCONFIG_MESSAGE_BYTES]);
 void ifconfig_remove_routes(
 	struct ifconfig *ifconfig, uint32_t ifindex, const struct ip_prefix *prefixes, uint32_t n);
+
+/*
+ * Removes the policy rules of programs that did not come to their end, and the setting that went
+ * with them; nothing of a program that runs in this namespace must be there yet. Returns how many.
+ */
+unsigned ifconfig_remove_leftovers(struct ifconfig *ifconfig);
 
 /* The mark that the interface's sockets need for its default route; 0: none. */
 uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex);

@@ -20,6 +20,14 @@
 /* Tables that are looked at to find an empty one. */
 #define TABLES_TRIED 256
 
+/*
+ * Our rules say whose they are, for the next start after a crash. The second kind is of one whose
+ * interface set src_valid_mark, which was off.
+ */
+#define PROTOCOL	  IFCONFIG_RULE_PROTOCOL
+#define PROTOCOL_MARK	  (IFCONFIG_RULE_PROTOCOL + 1)
+#define LEFTOVERS_AT_ONCE 64
+
 struct table_use {
 	uint32_t table;
 	bool used;
@@ -126,11 +134,15 @@ static int first_priority(struct ifconfig *ifconfig, uint8_t family, uint32_t *f
 	return error;
 }
 
+/* What is done to a rule; a removed one may have either protocol. */
+enum change { RULE_REMOVE, RULE_ADD = PROTOCOL, RULE_ADD_MARK = PROTOCOL_MARK };
+
 static int change_rule(struct ifconfig *ifconfig, uint8_t family, uint32_t priority, uint32_t table,
-	bool marked, bool remove)
+	bool marked, enum change change)
 {
 	uint8_t buf[NETLINK_REQUEST_BYTES];
 	struct fib_rule_hdr *frh;
+	bool remove = change == RULE_REMOVE;
 	uint16_t flags = remove ? NLM_F_ACK : NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
 	struct nlmsghdr *nlh = netlink_request(&ifconfig->nl, buf,
 		remove ? RTM_DELRULE : RTM_NEWRULE, flags, sizeof(*frh), (void **)&frh);
@@ -140,6 +152,8 @@ static int change_rule(struct ifconfig *ifconfig, uint8_t family, uint32_t prior
 	frh->table = table < 256 ? (uint8_t)table : RT_TABLE_UNSPEC;
 	mnl_attr_put_u32(nlh, FRA_TABLE, table);
 	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
+	if (!remove)
+		mnl_attr_put_u8(nlh, FRA_PROTOCOL, (uint8_t)change);
 	if (marked) {
 		frh->flags = FIB_RULE_INVERT;
 		mnl_attr_put_u32(nlh, FRA_FWMARK, table);
@@ -147,6 +161,27 @@ static int change_rule(struct ifconfig *ifconfig, uint8_t family, uint32_t prior
 		mnl_attr_put_u32(nlh, FRA_SUPPRESS_PREFIXLEN, 0);
 	}
 	return netlink_ask(&ifconfig->nl, nlh, NULL, NULL);
+}
+
+static bool write_flag(const char *path, char value)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool written = fd >= 0 && write(fd, &value, 1) == 1;
+
+	if (fd >= 0)
+		close(fd);
+	return written;
+}
+
+static bool src_valid_mark_is_off(void)
+{
+	int fd = open(SRC_VALID_MARK, O_RDONLY | O_CLOEXEC);
+	char value = '1';
+	bool off = fd >= 0 && read(fd, &value, 1) == 1 && value == '0';
+
+	if (fd >= 0)
+		close(fd);
+	return off;
 }
 
 static struct default_rules *rules_of(struct interface *interface, uint8_t family)
@@ -159,11 +194,11 @@ void default_remove_rules(struct ifconfig *ifconfig, struct interface *interface
 	struct default_rules *rules = rules_of(interface, family);
 
 	if (rules->narrow_main)
-		change_rule(
-			ifconfig, family, rules->narrow_main_priority, RT_TABLE_MAIN, false, true);
+		change_rule(ifconfig, family, rules->narrow_main_priority, RT_TABLE_MAIN, false,
+			RULE_REMOVE);
 	if (rules->marked)
 		change_rule(ifconfig, family, rules->marked_priority, interface->default_table,
-			true, true);
+			true, RULE_REMOVE);
 	rules->narrow_main = rules->marked = false;
 }
 
@@ -184,26 +219,16 @@ static int add_rules_of(struct ifconfig *ifconfig, struct interface *interface, 
 	rules->marked_priority = first - 1;
 	rules->narrow_main_priority = first - 2;
 	error = change_rule(
-		ifconfig, family, rules->narrow_main_priority, RT_TABLE_MAIN, false, false);
+		ifconfig, family, rules->narrow_main_priority, RT_TABLE_MAIN, false, RULE_ADD);
 	rules->narrow_main = error == 0;
 	if (error != 0)
 		return error;
-	error = change_rule(
-		ifconfig, family, rules->marked_priority, interface->default_table, true, false);
+	error = change_rule(ifconfig, family, rules->marked_priority, interface->default_table,
+		true, family == IP_V4 && src_valid_mark_is_off() ? RULE_ADD_MARK : RULE_ADD);
 	rules->marked = error == 0;
 	if (error != 0)
 		default_remove_rules(ifconfig, interface, family);
 	return error;
-}
-
-static bool write_flag(const char *path, char value)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	bool written = fd >= 0 && write(fd, &value, 1) == 1;
-
-	if (fd >= 0)
-		close(fd);
-	return written;
 }
 
 /*
@@ -213,14 +238,8 @@ static bool write_flag(const char *path, char value)
  */
 static void set_src_valid_mark(struct interface *interface)
 {
-	int fd = open(SRC_VALID_MARK, O_RDONLY | O_CLOEXEC);
-	char value = '1';
-
-	if (fd < 0)
-		return;
-	if (read(fd, &value, 1) == 1 && value == '0')
+	if (src_valid_mark_is_off())
 		interface->set_src_valid_mark |= write_flag(SRC_VALID_MARK, '1');
-	close(fd);
 }
 
 int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,
@@ -266,4 +285,61 @@ void default_undo_src_valid_mark(struct ifconfig *ifconfig, struct interface *in
 		}
 	}
 	write_flag(SRC_VALID_MARK, '0');
+}
+
+struct leftovers {
+	struct policy_rule rules[LEFTOVERS_AT_ONCE];
+	unsigned n;
+};
+
+static int on_leftover(const struct nlmsghdr *nlh, void *arg)
+{
+	struct leftovers *left = arg;
+	struct policy_rule rule;
+
+	if (nlh->nlmsg_type == RTM_NEWRULE && rtnl_parse_rule(nlh, &rule) &&
+		(rule.protocol == PROTOCOL || rule.protocol == PROTOCOL_MARK) &&
+		left->n < LEFTOVERS_AT_ONCE)
+		left->rules[left->n++] = rule;
+	return MNL_CB_OK;
+}
+
+/* Some of a family's; returns how many went. */
+static unsigned remove_leftovers(struct ifconfig *ifconfig, uint8_t family)
+{
+	uint8_t buf[NETLINK_REQUEST_BYTES];
+	struct leftovers left = {0};
+	struct fib_rule_hdr *frh;
+	struct nlmsghdr *nlh = netlink_request(
+		&ifconfig->nl, buf, RTM_GETRULE, NLM_F_DUMP, sizeof(*frh), (void **)&frh);
+	unsigned removed = 0;
+
+	frh->family = netlink_family(family);
+	/* Of a listing that was cut short, what came is true all the same. */
+	(void)netlink_ask(&ifconfig->nl, nlh, on_leftover, &left);
+	for (unsigned i = 0; i < left.n; i++) {
+		const struct policy_rule *rule = &left.rules[i];
+
+		if (change_rule(ifconfig, family, rule->priority, rule->table, rule->inverted,
+			    RULE_REMOVE) != 0)
+			continue;
+		removed++;
+		if (rule->protocol == PROTOCOL_MARK)
+			(void)write_flag(SRC_VALID_MARK, '0');
+	}
+	return removed;
+}
+
+unsigned ifconfig_remove_leftovers(struct ifconfig *ifconfig)
+{
+	static const uint8_t families[] = {IP_V4, IP_V6};
+	unsigned removed = 0, n;
+
+	for (unsigned i = 0; i < 2; i++) {
+		do {
+			n = remove_leftovers(ifconfig, families[i]);
+			removed += n;
+		} while (n > 0);
+	}
+	return removed;
 }

@@ -23,6 +23,7 @@ struct policy_rule {
 	uint32_t fwmark, fwmask;
 	int32_t suppress_prefixlength; /* -1: none */
 	bool inverted;		       /* "not" */
+	uint8_t protocol;	       /* who made it */
 	bool other; /* selects by something else, or does something else than look up a table */
 };
 

@@ -213,6 +213,7 @@ bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out)
 	out->suppress_prefixlength =
 		(int32_t)netlink_get_u32(attrs[FRA_SUPPRESS_PREFIXLEN], UINT32_MAX);
 	out->inverted = frh->flags & FIB_RULE_INVERT;
+	out->protocol = attrs[FRA_PROTOCOL] ? mnl_attr_get_u8(attrs[FRA_PROTOCOL]) : 0;
 	out->other = frh->dst_len || frh->src_len || frh->tos || frh->action != FR_ACT_TO_TBL ||
 		     netlink_get_u32(attrs[FRA_SUPPRESS_IFGROUP], UINT32_MAX) != UINT32_MAX;
 	for (unsigned type = 0; type <= RULE_ATTRS; type++)

@@ -192,3 +192,27 @@ def test_who_forwards_is_told(bench):
     told("IPv4 is forwarded by the workers", "by the workers")
     assert gateway.telemetry("/wg/info")["forwarding_v6"] == "IPv6 is forwarded by the workers"
     assert gateway.stop() == 0
+
+
+# --- After a crash ---
+
+def test_rules_of_a_crash_go_at_the_next_start(bench):
+    def rules():
+        return [(rule["priority"], rule["table"]) for family in ("-4", "-6")
+                for rule in bench.gw.ip_json(family, "rule")]
+
+    def mark():
+        return bench.gw.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip()
+
+    before, mark_before = rules(), mark()
+    config = (f"[Interface]\nPrivateKey = {KEY}\nAddress = 10.0.0.1/24, fd00::1/64\n[Peer]\n"
+              f"PublicKey = {lab.keypair()[1]}\nAllowedIPs = 0.0.0.0/0, ::/0\n")
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=config)
+    running = rules()
+    assert len(running) == len(before) + 4 and mark() == "1"
+    gateway.stop(9)
+    gateway.start()
+    assert rules() == running, "the same again, not on top of the others"
+    assert "4 policy rules of a run that did not come to its end removed" in read(gateway.process)
+    assert gateway.stop() == 0
+    assert rules() == before and mark() == mark_before

@@ -219,6 +219,40 @@ static void test_default_table(void **state)
 }
 
 /* A step fails: the line says which and what would be right, and the steps before it are undone. */
+/* The first one ends without a word: what it left goes, and nothing of anybody else's. */
+static void test_leftovers(void **state)
+{
+	struct ifconfig *crashed = ifconfig_create(), *next = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	(void)state;
+	run("ip rule add not fwmark 7 table 7 priority 100");
+	snapshot(before);
+	assert_int_equal(ifconfig_remove_leftovers(next), 0);
+	assert_int_equal(
+		apply(crashed, &request, "10.0.0.1/24 fd00::1/64", "0.0.0.0/0 ::/0", message), 0);
+	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+	assert_prints("ip -N rule | grep -c 'proto 8[78]'", "2");
+	assert_int_equal(ifconfig_remove_leftovers(next), 4);
+	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "0");
+	assert_int_equal(ifconfig_remove_leftovers(next), 0);
+	ifconfig_destroy(next);
+	ifconfig_destroy(crashed);
+	assert_nothing_left();
+
+	/* A setting that was there before stays. */
+	run("sysctl -qw net.ipv4.conf.all.src_valid_mark=1");
+	crashed = ifconfig_create();
+	assert_int_equal(apply(crashed, &request, "10.0.0.1/24", "0.0.0.0/0", message), 0);
+	next = ifconfig_create();
+	assert_int_equal(ifconfig_remove_leftovers(next), 2);
+	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+	ifconfig_destroy(next);
+	ifconfig_destroy(crashed);
+	run("sysctl -qw net.ipv4.conf.all.src_valid_mark=0; ip rule del priority 100");
+}
+
 static void test_failures(void **state)
 {
 	struct ifconfig *ifconfig = ifconfig_create();
@@ -405,6 +439,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tables, setup),
 		cmocka_unit_test_setup(test_default_route, setup),
 		cmocka_unit_test_setup(test_default_table, setup),
+		cmocka_unit_test_setup(test_leftovers, setup),
 		cmocka_unit_test_setup(test_failures, setup),
 		cmocka_unit_test_setup(test_following, setup),
 		cmocka_unit_test_setup(test_many, setup),
