@@ -55,6 +55,7 @@
 
 static struct {
 	int signal_fd, call_fd;
+	bool end_asked; /* control's */
 	pthread_mutex_t lock;
 	pthread_cond_t done;
 	bool running;
@@ -79,6 +80,8 @@ int control_init(void)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	state.signal_fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 	state.call_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -103,9 +106,16 @@ void control_fini(void)
 
 bool control_end_asked(void)
 {
-	struct pollfd fd = {.fd = state.signal_fd, .events = POLLIN};
+	struct signalfd_siginfo info;
 
-	return poll(&fd, 1, 0) == 1;
+	while (read(state.signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+		if (info.ssi_signo == SIGHUP)
+			log_info("SIGHUP: config files are read once, at the start; \"wg "
+				 "syncconf\" applies their changes");
+		else
+			state.end_asked = true;
+	}
+	return state.end_asked;
 }
 
 /* --- Calls of other threads --- */
@@ -378,7 +388,7 @@ void control_run(struct gateway *gateway)
 	uint64_t sleep_ns = 0;
 
 	set_running(true);
-	while (!(fds[FD_SIGNAL].revents & POLLIN)) {
+	while (!state.end_asked) {
 		struct wg_time now = gateway_now();
 		unsigned work = take_handshakes(gateway, now);
 
@@ -406,6 +416,8 @@ void control_run(struct gateway *gateway)
 		if (work > 0)
 			sleep_ns = 0;
 		wait_for_work(gateway, fds, FD_COUNT, sleep_ns);
+		if (fds[FD_SIGNAL].revents)
+			(void)control_end_asked();
 		sleep_ns = sleep_ns == 0 ? SLEEP_FIRST_NS : RTE_MIN(sleep_ns * 2, SLEEP_LONGEST_NS);
 	}
 	set_running(false);

@@ -11,16 +11,17 @@
 struct gateway;
 
 /*
- * Blocks SIGINT and SIGTERM in this thread and those it makes, for control_run() to take: before
- * EAL starts. 0, or a negative errno after a line that says why.
+ * Blocks the signals that end a program (SIGINT, SIGTERM, SIGQUIT) and SIGHUP, which here does not,
+ * in this thread and those it makes, for control_run() to take: before EAL starts. 0, or a negative
+ * errno after a line that says why.
  */
 int control_init(void);
 void control_fini(void);
 
-/* Whether one of them came. For steps before control_run() that take long. */
+/* Whether one that ends it came. For steps before control_run() that take long. */
 bool control_end_asked(void);
 
-/* Runs until SIGINT or SIGTERM. */
+/* Runs until one of them comes, or no interface is left. */
 void control_run(struct gateway *gateway);
 
 /*

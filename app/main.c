@@ -4,6 +4,7 @@
  * is taken down first; every step that fails says why in one line, and all before it is undone.
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +30,7 @@
 #include "interface.h"
 #include "log.h"
 #include "neighbours.h"
+#include "notify.h"
 #include "options.h"
 #include "privileges.h"
 #include "syscall_filter.h"
@@ -40,6 +42,8 @@
 #define MBUFS_A_WORKER	   6144
 #define MBUFS_SHARED	   8192
 #define MBUF_CACHE	   256
+
+#define READY_BYTES 960
 
 /* --- What a device may use of the world (struct wg_env) --- */
 
@@ -410,6 +414,32 @@ static void take_down(struct gateway *gateway)
 	free_protocol_state(gateway);
 }
 
+__attribute__((format(printf, 2, 3))) static void append(
+	char text[READY_BYTES], const char *format, ...)
+{
+	size_t used = strlen(text);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(text + used, READY_BYTES - used, format, args);
+	va_end(args);
+}
+
+/* What is what: devices by the names that the host knows, interfaces by their ports. */
+static void log_ready(const struct gateway *gateway)
+{
+	char text[READY_BYTES] = "";
+
+	append(text, "ready: %u worker%s", gateway->workers, gateway->workers == 1 ? "" : "s");
+	for (unsigned i = 0; i < gateway->port_count; i++)
+		append(text, "%s %s = %s", i == 0 ? ";" : ",", gateway->taps[i].name,
+			gateway->ports[i].device);
+	for (unsigned i = 0; i < gateway->interface_count; i++)
+		append(text, "%s %s on UDP %u", i == 0 ? ";" : ",", gateway->interfaces[i]->name,
+			gateway->interfaces[i]->socket.port);
+	log_info("%s", text);
+}
+
 static int run(const struct options *options, char **argv)
 {
 	static struct gateway gateway;
@@ -435,13 +465,12 @@ static int run(const struct options *options, char **argv)
 		privileges_refuse_dumps();
 	int err = set_up(&gateway, options, &configs);
 	configs_clear(&configs);
+	int notify = err ? -1 : notify_open();
 	if (!err)
 		err = restrict_process(options);
 	if (!err) {
-		log_info("ready: %u worker%s, %u port%s, %u interface%s", gateway.workers,
-			gateway.workers == 1 ? "" : "s", gateway.port_count,
-			gateway.port_count == 1 ? "" : "s", gateway.interface_count,
-			gateway.interface_count == 1 ? "" : "s");
+		log_ready(&gateway);
+		notify_ready(notify);
 		control_run(&gateway);
 	}
 	if (!err || err == -EINTR)

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """An operator's first hours: the examples start, mistakes are told in one line, crashes are mended."""
+import ctypes
 import os
 import re
+import signal
+import socket
 
 import lab
 import pytest
@@ -216,3 +219,59 @@ def test_rules_of_a_crash_go_at_the_next_start(bench):
     assert "4 policy rules of a run that did not come to its end removed" in read(gateway.process)
     assert gateway.stop() == 0
     assert rules() == before and mark() == mark_before
+
+
+# --- Signals, and the service manager ---
+
+def test_signals(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+    for count in (1, 2):
+        gateway.process.send_signal(signal.SIGHUP)
+        lab.wait_for("its line", lambda n=count: read(gateway.process).count("wg syncconf") == n)
+    assert gateway.process.poll() is None and gateway.show("public-key")
+    assert gateway.stop(signal.SIGQUIT) == 0
+    assert read(gateway.process).splitlines()[-1] == "dpdk-wg: ending"
+    assert "outer0" not in {link["ifname"] for link in bench.gw.ip_json("link", "show")}
+
+
+@pytest.mark.parametrize("kind", ["file", "abstract"])
+def test_service_manager_is_told(bench, kind):
+    name = os.path.join(bench.dir, "notify") if kind == "file" else "@" + bench.prefix
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        # Abstract names belong to the network namespace.
+        if kind == "abstract":
+            own = os.open("/proc/self/ns/net", os.O_RDONLY)
+            libc = ctypes.CDLL(None, use_errno=True)
+            inside = os.open(f"/var/run/netns/{bench.gw.name}", os.O_RDONLY)
+            assert libc.setns(inside, 0x40000000) == 0
+            manager.close()
+            manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            assert libc.setns(own, 0x40000000) == 0
+            os.close(own)
+            os.close(inside)
+        manager.bind("\0" + name[1:] if kind == "abstract" else name)
+        manager.settimeout(20)
+        program = bench.gw.start(PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0",
+                                 "--interface", bench.short, log="notified",
+                                 env=dict(os.environ, NOTIFY_SOCKET=name))
+        assert manager.recv(100) == b"READY=1"
+        assert lab.run("wg", "show", bench.short, "listen-port").stdout.strip() != "0"
+        manager.close()
+    assert bench.stop(program) == 0
+    assert "NOTIFY_SOCKET" not in read(program)
+
+
+def test_service_manager_is_gone(bench):
+    program = bench.gw.start(PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
+                             bench.short, log="notified",
+                             env=dict(os.environ, NOTIFY_SOCKET=f"{bench.dir}/none"))
+    lab.wait_for("the ready line", lambda: "ready: " in read(program))
+    assert f"warning: NOTIFY_SOCKET {bench.dir}/none: " in read(program)
+    assert bench.stop(program) == 0
+
+
+def test_ready_names_what_is_what(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\nListenPort = 4444\n")
+    ready = lab.wait_for("the ready line", lambda: [line for line in read(gateway.process).splitlines()
+                                                    if "ready: " in line])
+    assert ready == [f"dpdk-wg: ready: 1 worker; outer0 = net_af_packet0; {gateway.name} on UDP 4444"]
