@@ -20,7 +20,6 @@
 #include "base/units.h"
 #include "coalesce.h"
 #include "hostif.h"
-#include "log.h"
 #include "segment.h"
 #include "udp_socket.h"
 
@@ -486,18 +485,16 @@ static bool read_netdev(struct host_exchange *hx, unsigned index)
 		ssize_t len = hostif_read(&netdev->hostif, &vnet, hx->frame);
 		if (len == -EAGAIN || len == -EINTR)
 			return false;
-		if (len == -EMSGSIZE) {
+		if (len == -EBADFD || len == -EBADF) {
+			/* The interface was deleted: control hears of that, too. */
+			netdev->lost = true;
+			return false;
+		}
+		if (len < 0) {
+			/* Too long, or a packet that the kernel has no virtio-net header for. */
 			count(&netdev->counters.rx_malformed, 1);
 			dp_drop_count(&hx->drops, 1, DP_DROP_TUN_MALFORMED);
 			continue;
-		}
-		if (len < 0) {
-			netdev->lost = true;
-			/* The interface was deleted: control hears of that, too. */
-			if (len != -EBADFD)
-				log_error("%s: reading failed: %s", netdev->hostif.name,
-					strerror((int)-len));
-			return false;
 		}
 		deliver_frame(hx, index, &vnet, (uint32_t)len, meta);
 	}

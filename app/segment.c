@@ -32,7 +32,7 @@ bool segment_begin(struct segmenter *s, const struct virtio_net_hdr_v1 *vnet, co
 		if (at + sizeof(uint16_t) > len)
 			return false;
 		s->l4_at = vnet->csum_start;
-		s->checksum_at = (uint16_t)at;
+		s->checksum_at = at;
 	}
 	if (vnet->gso_type == VIRTIO_NET_HDR_GSO_NONE)
 		return true;
@@ -74,6 +74,8 @@ static bool begin_large(struct segmenter *s, const struct virtio_net_hdr_v1 *vne
 		return false;
 	uint32_t header = transport_bytes(s, type, vnet);
 	if (header == 0)
+		return false;
+	if (s->l4_at + header > UINT16_MAX)
 		return false;
 	s->payload_at = (uint16_t)(s->l4_at + header);
 	uint32_t payload = s->len - s->payload_at;

@@ -27,10 +27,11 @@ struct rte_mempool;
 struct segmenter {
 	const uint8_t *frame;
 	uint32_t len;
-	uint32_t packets; /* that the frame makes in all, at least 1 */
-	uint32_t flow;	  /* hash of addresses, protocol and ports: the same for a whole flow */
-	uint32_t made;	  /* packets made so far */
-	uint16_t ip_at, l4_at, payload_at, checksum_at;
+	uint32_t packets;     /* that the frame makes in all, at least 1 */
+	uint32_t flow;	      /* hash of addresses, protocol and ports: the same for a whole flow */
+	uint32_t made;	      /* packets made so far */
+	uint32_t checksum_at; /* a frame with VLAN tags may have it beyond 65,535 */
+	uint16_t ip_at, l4_at, payload_at;
 	uint16_t gso_size; /* 0: a frame that is one packet */
 	uint16_t ip_id;
 	bool ipv6, tcp, checksum;

@@ -463,11 +463,13 @@ unsigned udp_socket_receive(const struct udp_socket *socket, enum ip_family fami
 	int n = recvmmsg(fd, msgs, UDP_SOCKET_BURST, MSG_DONTWAIT, NULL);
 	for (int i = 0; i < n; i++) {
 		struct msghdr *msg = &msgs[i].msg_hdr;
-		if ((msg->msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == 0 &&
-			make_frame(socket, fresh[i], msg, (uint16_t)msgs[i].msg_len))
-			mbufs[kept++] = fresh[i];
-		else
+		if (msg->msg_flags & MSG_TRUNC)
 			dp_drop(drops, &fresh[i], 1, DP_DROP_NO_ROOM);
+		else if (msg->msg_flags & MSG_CTRUNC ||
+			 !make_frame(socket, fresh[i], msg, (uint16_t)msgs[i].msg_len))
+			dp_drop(drops, &fresh[i], 1, DP_DROP_HOST_RECEIVE);
+		else
+			mbufs[kept++] = fresh[i];
 	}
 	*more = n == UDP_SOCKET_BURST;
 	n = n < 0 ? 0 : n;

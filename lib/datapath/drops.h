@@ -53,6 +53,8 @@ struct rte_mbuf;
 	X(DP_DROP_HOST_WRITE, "host_write",                                                        \
 		"the kernel did not take the packet from a host interface")                        \
 	X(DP_DROP_HOST_SEND, "host_send", "the kernel did not send the datagram")                  \
+	X(DP_DROP_HOST_RECEIVE, "host_receive",                                                    \
+		"the kernel did not tell which address a datagram was sent to")                    \
 	X(DP_DROP_NO_MBUF, "no_mbuf", "no packet buffer was free")
 
 enum dp_drop_reason {

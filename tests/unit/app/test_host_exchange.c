@@ -388,6 +388,31 @@ static void packets_for_nobody_are_dropped_by_name(void **unused)
 	hostif_destroy(&tun);
 }
 
+/* One read that fails says nothing of the next: the interface is not given up for it. */
+static void a_failed_read_is_not_the_end(void **unused)
+{
+	uint8_t good[sizeof(struct virtio_net_hdr_v1) + 40] = {0};
+	struct hostif fake = {.kind = HOSTIF_TUN, .name = "fake"};
+	int ends[2];
+
+	(void)unused;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
+	fake.fd = ends[0];
+	host_exchange_attach_netdev(hx, TUN0, &fake);
+	/* Shorter than a virtio-net header: hostif_read() fails with another error than "too long".
+	 */
+	assert_int_equal(write(ends[1], "xyz", 3), 3);
+	WAIT_FOR(counters_of(TUN0).rx_malformed == 1);
+	good[sizeof(struct virtio_net_hdr_v1)] = 0x45;
+	assert_int_equal(write(ends[1], good, sizeof(good)), sizeof(good));
+	struct rte_mbuf *m = next_in();
+	assert_int_equal(m->pkt_len, 40);
+	rte_pktmbuf_free(m);
+	host_exchange_detach_netdev(hx, TUN0);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 /* No worker takes anything: nothing is lost while the kernel can hold it, all else goes on. */
 static void full_workers_leave_packets_to_the_kernel(void **unused)
 {
@@ -604,6 +629,7 @@ int main(void)
 		WITH_EXCHANGE(large_udp_is_cut),
 		WITH_EXCHANGE(frames_of_a_tap_go_both_ways),
 		WITH_EXCHANGE(packets_for_nobody_are_dropped_by_name),
+		WITH_EXCHANGE(a_failed_read_is_not_the_end),
 		WITH_EXCHANGE(full_workers_leave_packets_to_the_kernel),
 		WITH_EXCHANGE(sockets_are_served),
 		WITH_EXCHANGE(tcp_through_a_cable_of_two_tuns),

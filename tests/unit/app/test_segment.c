@@ -168,6 +168,33 @@ static void frames_with_checksum_pass_unchanged(void **unused)
 	rte_pktmbuf_free(m);
 }
 
+/* With VLAN tags a frame is longer than 65,535: its headers could seem to end at its beginning. */
+static void headers_beyond_64_kib_are_refused(void **unused)
+{
+	static uint8_t long_frame[65535 + 22];
+	struct virtio_net_hdr_v1 vnet = {.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_TCPV6,
+		.gso_size = 1000,
+		.csum_start = 65505,
+		.csum_offset = 16};
+	struct segmenter s;
+
+	(void)unused;
+	memset(long_frame, 0, sizeof(long_frame));
+	store_be16(long_frame + 12, 0x88a8);
+	store_be16(long_frame + 16, 0x8100);
+	store_be16(long_frame + 20, 0x86dd);
+	long_frame[22] = 0x60;
+	long_frame[22 + 6] = 60; /* destination options: TCP comes somewhere behind */
+	long_frame[65505 + 12] = 13 << 4;
+	assert_false(segment_begin(&s, &vnet, long_frame, sizeof(long_frame), true));
+	/* A checksum's place there is no reason to refuse. */
+	vnet.gso_type = VIRTIO_NET_HDR_GSO_NONE;
+	vnet.csum_start = 65535;
+	assert_true(segment_begin(&s, &vnet, long_frame, sizeof(long_frame), true));
+	assert_int_equal(s.checksum_at, 65535 + 16);
+}
+
 static void bogus_headers_are_refused(void **unused)
 {
 	struct virtio_net_hdr_v1 good, bad;
@@ -276,6 +303,7 @@ int main(void)
 		cmocka_unit_test(udp_checksum_is_never_zero),
 		cmocka_unit_test(frames_with_checksum_pass_unchanged),
 		cmocka_unit_test(bogus_headers_are_refused),
+		cmocka_unit_test(headers_beyond_64_kib_are_refused),
 		cmocka_unit_test(random_headers_stay_in_the_frame),
 		cmocka_unit_test(cost_is_printed),
 	};

@@ -183,6 +183,24 @@ static void an_unusable_source_address_is_let_go(void **unused)
 	assert_int_equal(udp_socket_send(&a, &nowhere, 0, "x", 1), -EDESTADDRREQ);
 }
 
+static void without_our_address_it_is_dropped(void **unused)
+{
+	struct wg_path path = path_to(&b, NULL, "127.0.0.1");
+	struct rte_mbuf *mbufs[UDP_SOCKET_BURST];
+	int off = 0, on = 1;
+	bool more;
+
+	(void)unused;
+	assert_int_equal(setsockopt(b.fd_ipv4, IPPROTO_IP, IP_PKTINFO, &off, sizeof(off)), 0);
+	assert_int_equal(udp_socket_send(&a, &path, 0, "x", 1), 0);
+	wait_readable(b.fd_ipv4);
+	uint64_t no_room = drops.count[DP_DROP_NO_ROOM];
+	assert_int_equal(udp_socket_receive(&b, IP_V4, pool, mbufs, &drops, &more), 0);
+	assert_int_equal(drops.count[DP_DROP_HOST_RECEIVE], 1);
+	assert_int_equal(drops.count[DP_DROP_NO_ROOM], no_room);
+	assert_int_equal(setsockopt(b.fd_ipv4, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)), 0);
+}
+
 static void what_no_buffer_takes_is_dropped(void **unused)
 {
 	static uint8_t big[5000];
@@ -273,6 +291,7 @@ int main(void)
 		WITH_PAIR(a_mark_is_set),
 		WITH_PAIR(datagrams_arrive_as_frames),
 		WITH_PAIR(an_unusable_source_address_is_let_go),
+		WITH_PAIR(without_our_address_it_is_dropped),
 		WITH_PAIR(what_no_buffer_takes_is_dropped),
 		WITH_PAIR(frames_are_sent_as_datagrams),
 	};
