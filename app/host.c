@@ -92,6 +92,27 @@ static void port_mtu_changed(struct gateway *gateway, unsigned index, uint32_t m
 		log_error("%s: setting its MTU failed: %s", tap->name, strerror(-err));
 }
 
+/* A TUN takes any MTU, packet buffers do not: what is larger would be lost without a word. */
+static void interface_mtu_changed(struct gateway *gateway, unsigned index, uint32_t mtu)
+{
+	const struct hostif *tun = &gateway->interfaces[index]->tun;
+	uint32_t most =
+		rte_pktmbuf_data_room_size(gateway->pool) - RTE_PKTMBUF_HEADROOM - DP_SEAL_TAILROOM;
+
+	most = RTE_MIN(most, (uint32_t)LIMIT_INNER_BYTES);
+	dp_interface_set_mtu(gateway->dp, index, (uint16_t)RTE_MIN(mtu, most));
+	if (mtu <= most)
+		return;
+	log_warning("%s: its MTU is set back to %u, what packet buffers hold: for %u start with "
+		    "MTU = %u in its file, or --mtu %u",
+		tun->name, most, RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES),
+		RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES),
+		RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+	int err = hostif_set_mtu(tun, (uint16_t)most);
+	if (err)
+		log_error("%s: setting its MTU failed: %s", tun->name, strerror(-err));
+}
+
 static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 {
 	struct gateway *gateway = arg;
@@ -99,8 +120,7 @@ static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
 		if (gateway->interfaces[i]->tun.ifindex != ifindex)
 			continue;
-		dp_interface_set_mtu(
-			gateway->dp, i, (uint16_t)RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+		interface_mtu_changed(gateway, i, mtu);
 		interface_set_down(gateway->interfaces[i], !up);
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
@@ -284,6 +304,18 @@ void host_destroy(struct gateway *gateway)
 	}
 }
 
+/* The port's is in the prepared headers of all workers: a TAP's other one would only mislead. */
+static void keep_mac(const struct gateway *gateway, unsigned index)
+{
+	const struct hostif *tap = &gateway->taps[index];
+	const struct port *port = &gateway->ports[index];
+
+	if (hostif_keep_mac(tap, port->mac.addr_bytes) != 1)
+		return;
+	log_warning("%s: its MAC address is set back to " RTE_ETHER_ADDR_PRT_FMT ", the port's",
+		tap->name, RTE_ETHER_ADDR_BYTES(&port->mac));
+}
+
 void host_follow_links(struct gateway *gateway, uint64_t now_ns)
 {
 	if (now_ns < gateway->links_due_ns)
@@ -292,6 +324,7 @@ void host_follow_links(struct gateway *gateway, uint64_t now_ns)
 	for (unsigned i = 0; i < gateway->port_count; i++) {
 		if (port_link_changed(&gateway->ports[i]))
 			set_carrier(gateway, i, false);
+		keep_mac(gateway, i);
 	}
 	forwarding_follow(gateway);
 }

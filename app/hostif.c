@@ -125,6 +125,18 @@ int hostif_set_mtu(const struct hostif *hostif, uint16_t mtu)
 	return link_ioctl(hostif, SIOCSIFMTU, &req);
 }
 
+int hostif_keep_mac(const struct hostif *hostif, const uint8_t mac[6])
+{
+	struct ifreq req = {0};
+	int err = link_ioctl(hostif, SIOCGIFHWADDR, &req);
+
+	if (err != 0 || memcmp(req.ifr_hwaddr.sa_data, mac, 6) == 0)
+		return err;
+	memcpy(req.ifr_hwaddr.sa_data, mac, 6);
+	err = link_ioctl(hostif, SIOCSIFHWADDR, &req);
+	return err != 0 ? err : 1;
+}
+
 int hostif_set_up(const struct hostif *hostif, bool up)
 {
 	struct ifreq req = {0};

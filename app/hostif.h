@@ -51,6 +51,8 @@ void hostif_destroy(struct hostif *hostif);
 /* Each 0 or a negative errno. */
 int hostif_set_mtu(const struct hostif *hostif, uint16_t mtu);
 int hostif_set_up(const struct hostif *hostif, bool up);
+/* Gives a TAP this MAC address if it has another: 1 when it had, 0, or a negative errno. */
+int hostif_keep_mac(const struct hostif *hostif, const uint8_t mac[6]);
 /* Whether it has a carrier; a fresh one has. */
 int hostif_set_carrier(const struct hostif *hostif, bool on);
 

@@ -130,6 +130,13 @@ static struct port *take_port(struct gateway *gateway, const char *device, uint1
 	return port;
 }
 
+/* A port has a name and a number. */
+static int failed_twice(const char *option, const char *device, const struct port *port)
+{
+	log_error("%s %s: this port is given already, as %s", option, device, port->device);
+	return -EINVAL;
+}
+
 static int find_ports(struct gateway *gateway, const struct options *options)
 {
 	struct port *port;
@@ -138,23 +145,41 @@ static int find_ports(struct gateway *gateway, const struct options *options)
 		port = take_port(gateway, options->outer[i], options->mtu);
 		if (!port)
 			return -ENODEV;
+		if (port->outer)
+			return failed_twice("--outer", options->outer[i], port);
 		port->outer = true;
 	}
 	for (unsigned i = 0; i < options->inner_count; i++) {
 		port = take_port(gateway, options->inner[i], options->mtu);
 		if (!port)
 			return -ENODEV;
+		if (port->inner)
+			return failed_twice("--inner", options->inner[i], port);
 		port->inner = true;
 	}
 	return 0;
 }
 
-static int make_pool(struct gateway *gateway)
+/* What a buffer must hold: a port's frame, or a tunnel's packet, and what sealing adds. */
+static uint32_t buffer_bytes(
+	const struct gateway *gateway, const struct options *options, const struct configs *configs)
+{
+	uint32_t most = port_max_frame(gateway->ports, gateway->port_count);
+
+	for (unsigned i = 0; i < options->interface_count; i++)
+		most = RTE_MAX(most, (uint32_t)configs->of[i].mtu);
+	/* NICs count in steps of so much, rounding down. */
+	return RTE_ALIGN_CEIL(most + DP_SEAL_TAILROOM, 1024u);
+}
+
+static int make_pool(
+	struct gateway *gateway, const struct options *options, const struct configs *configs)
 {
 	unsigned n = MBUFS_SHARED + gateway->workers * MBUFS_A_WORKER +
-		     gateway->port_count * gateway->workers * MBUFS_A_QUEUE_PAIR;
-	uint32_t frame = port_max_frame(gateway->ports, gateway->port_count);
-	uint32_t room = RTE_MAX(frame + DP_SEAL_TAILROOM, (uint32_t)RTE_MBUF_DEFAULT_DATAROOM) +
+		     gateway->port_count * gateway->workers * MBUFS_A_QUEUE_PAIR +
+		     (gateway->port_count + options->interface_count) * LIMIT_HOST_RING;
+	uint32_t room = RTE_MAX(buffer_bytes(gateway, options, configs),
+				(uint32_t)RTE_MBUF_DEFAULT_DATAROOM) +
 			RTE_PKTMBUF_HEADROOM;
 
 	/*
@@ -268,7 +293,8 @@ static int count_workers(struct gateway *gateway, const struct options *options)
 	return 0;
 }
 
-static int make_data_path(struct gateway *gateway, const struct options *options)
+static int make_data_path(
+	struct gateway *gateway, const struct options *options, const struct configs *configs)
 {
 	int err = check_handshake_lcores(options);
 
@@ -277,7 +303,7 @@ static int make_data_path(struct gateway *gateway, const struct options *options
 	if (!err)
 		err = find_ports(gateway, options);
 	if (!err)
-		err = make_pool(gateway);
+		err = make_pool(gateway, options, configs);
 	if (!err) {
 		err = dp_create(gateway->workers, &gateway->dp);
 		if (err)
@@ -364,7 +390,7 @@ static int make_interfaces(
 
 static int set_up(struct gateway *gateway, const struct options *options, struct configs *configs)
 {
-	int err = make_data_path(gateway, options);
+	int err = make_data_path(gateway, options, configs);
 
 	if (!err)
 		err = make_protocol_state(gateway);

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include <rte_ethdev.h>
+#include <rte_mbuf.h>
 
 #include "log.h"
+#include "port_shared.h"
 
 #define PCI_DEVICES "/sys/bus/pci/devices"
 
@@ -170,8 +172,9 @@ static int configure_queues(struct port *port, const struct rte_eth_dev_info *in
 	}
 	if (port->checksum_offload)
 		conf.txmode.offloads |= TX_CHECKSUMS;
-	if (info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER)
-		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER;
+	/* Drivers are slower with it. */
+	if (port_max_frame(port, 1) > port->room)
+		conf.rxmode.offloads |= RTE_ETH_RX_OFFLOAD_SCATTER & info->rx_offload_capa;
 	return rte_eth_dev_configure(port->id, port->rx_queues, port->tx_queues, &conf);
 }
 
@@ -248,6 +251,7 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	err = check_capabilities(port, &info);
 	if (err)
 		return err;
+	port->room = (uint16_t)(rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM);
 	port->checksum_offload = (info.tx_offload_capa & TX_CHECKSUMS) == TX_CHECKSUMS;
 	err = configure(port, &info, workers);
 	if (err)
@@ -263,6 +267,7 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	if (err)
 		return failed(port, "starting failed", err);
 	open_filters(port, &info);
+	port_shared_check(port);
 	return learn(port);
 }
 

@@ -21,6 +21,7 @@ struct port {
 	bool open;		      /* configured, perhaps started: port_stop() is due */
 	uint16_t rx_queues, tx_queues;
 	uint16_t mtu;	       /* before the start: the one wanted, 0: the device's own choice */
+	uint16_t room;	       /* of a packet buffer, for a frame */
 	bool checksum_offload; /* UDP checksums on transmission */
 	bool link_up;	       /* as port_link_changed() said last */
 	struct rte_ether_addr mac;

@@ -275,3 +275,79 @@ def test_ready_names_what_is_what(bench):
     ready = lab.wait_for("the ready line", lambda: [line for line in read(gateway.process).splitlines()
                                                     if "ready: " in line])
     assert ready == [f"dpdk-wg: ready: 1 worker; outer0 = net_af_packet0; {gateway.name} on UDP 4444"]
+
+
+# --- Ports and MTUs ---
+
+def test_one_device_under_two_names(bench):
+    status, lines, _ = start(bench.gw, *eal(bench), "--", "--outer", "0", "--outer",
+                             "net_af_packet0", "--interface", bench.short)
+    assert status == 1 and len(lines) == 1, lines
+    assert "--outer net_af_packet0: this port is given already, as 0" in lines[0]
+
+
+def test_kernel_on_the_device_is_warned_of(bench):
+    """A device of the kernel's answers a second time; each command that is missing is named."""
+    config = f"[Interface]\nPrivateKey = {KEY}\n"
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=config)
+    assert "warning" not in read(gateway.process)
+    assert gateway.stop() == 0
+    bench.gw.ip("link", "set", "v_out", "arp", "on")
+    bench.gw.sysctl("net.ipv6.conf.v_out.disable_ipv6", 0)
+    bench.gw.sysctl("net.ipv4.conf.v_out.rp_filter", 0)
+    bench.gw.sysctl("net.ipv4.conf.all.rp_filter", 0)
+    gateway.start()
+    warning, = [line for line in read(gateway.process).splitlines() if "warning" in line]
+    assert warning.startswith("dpdk-wg: warning: port net_af_packet0: the kernel has v_out too")
+    assert gateway.stop() == 0
+    for command in warning.split(": ", 4)[-1].split("; "):
+        bench.gw.run(*command.split())
+    gateway.start()
+    assert read(gateway.process).count("warning") == 1
+    assert gateway.stop() == 0
+
+
+def test_mac_of_a_port_is_the_ports(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+
+    def mac():
+        return bench.gw.ip_json("link", "show", "outer0")[0]["address"]
+
+    own = mac()
+    bench.gw.ip("link", "set", "outer0", "address", "02:00:00:00:00:77")
+    lab.wait_for("the port's own", lambda: mac() == own)
+    lab.wait_for("the warning", lambda: f"outer0: its MAC address is set back to {own}".lower()
+                 in read(gateway.process).lower())
+    assert gateway.stop() == 0
+
+
+def test_buffers_hold_what_a_tunnel_may_send(bench):
+    """MTU = 8920 in a file is enough, whatever the ports' MTU."""
+    config = (f"[Interface]\nPrivateKey = {KEY}\nMTU = 8920\nAddress = 10.9.0.1/24\n[Peer]\n"
+              f"PublicKey = {lab.keypair()[1]}\nAllowedIPs = 10.9.0.2\n")
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=config)
+    bench.gw.run("ping", "-c", 1, "-W", 1, "-M", "do", "-s", 8880, "10.9.0.2", check=False)
+    assert set(lab.wait_for("a drop", gateway.drops)) == {"no_endpoint"}
+    assert gateway.stop() == 0
+
+
+def test_mtu_beyond_the_buffers_is_set_back(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+
+    def mtu():
+        return bench.gw.ip_json("link", "show", gateway.name)[0]["mtu"]
+
+    bench.gw.ip("link", "set", gateway.name, "mtu", 2016)
+    bench.gw.ip("link", "set", gateway.name, "mtu", 9000)
+    lab.wait_for("the most", lambda: mtu() == 2016)
+    lab.wait_for("the warning",
+                 lambda: f"{gateway.name}: its MTU is set back to 2016" in read(gateway.process))
+    assert gateway.stop() == 0
+
+
+def test_scatter_only_where_a_frame_needs_it(bench):
+    gateway = lab.Gateway(bench.gw, ["net_tap0,iface=t0"],
+                          config=f"[Interface]\nPrivateKey = {KEY}\n")
+    scatter = 1 << 13  # RTE_ETH_RX_OFFLOAD_SCATTER, which this driver offers
+    assert not gateway.telemetry("/ethdev/info,0")["rx_offloads"] & scatter
+    assert gateway.stop() == 0
