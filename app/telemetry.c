@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,11 +39,34 @@ struct request {
 	int result;
 };
 
+/* Of the command at hand: what is wrong with its parameters. Control's. */
+static char problem[160];
+
+__attribute__((format(printf, 1, 2))) static int refuse(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(problem, sizeof(problem), format, args);
+	va_end(args);
+	return -EINVAL;
+}
+
+static int answer_error(struct rte_tel_data *data, const char *text)
+{
+	rte_tel_data_start_dict(data);
+	return rte_tel_data_add_dict_string(data, "error", text);
+}
+
 static void answer_request(void *arg)
 {
 	struct request *request = arg;
 
+	problem[0] = '\0';
 	request->result = request->answer(served, request->params, request->data);
+	if (request->result < 0)
+		request->result = answer_error(
+			request->data, problem[0] ? problem : strerror(-request->result));
 }
 
 static int ask_control(int (*answer)(struct gateway *, const char *, struct rte_tel_data *),
@@ -56,8 +80,24 @@ static int ask_control(int (*answer)(struct gateway *, const char *, struct rte_
 	};
 
 	if (!served || !control_call(answer_request, &request))
-		return -ECANCELED;
+		return answer_error(data, "the program is starting or ending");
 	return request.result;
+}
+
+/* Decimal digits and nothing else, to less than a million; "" is 0. */
+static int read_number(const char *text, unsigned *number)
+{
+	size_t digits = strspn(text, "0123456789");
+
+	if (text[digits] != '\0' || digits > 6)
+		return refuse("\"%.32s\" is no number", text);
+	*number = (unsigned)strtoul(text, NULL, 10);
+	return 0;
+}
+
+static int refuse_parameters(const char *params)
+{
+	return params[0] == '\0' ? 0 : refuse("it takes no parameters");
 }
 
 /* --- /wg/info --- */
@@ -99,7 +139,8 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 {
 	uint32_t peers = 0;
 
-	(void)params;
+	if (refuse_parameters(params) != 0)
+		return -EINVAL;
 	for (unsigned i = 0; i < gateway->interface_count; i++)
 		peers += wg_device_peer_count(gateway->interfaces[i]->device);
 	rte_tel_data_start_dict(data);
@@ -138,12 +179,12 @@ static const struct interface *find_interface(const struct gateway *gateway, con
  * each. */
 static struct {
 	const struct interface *interface;
-	unsigned long page;
+	unsigned page;
 	uint32_t peer_id;
 } next_page;
 
 static struct wg_peer *first_of_page(
-	const struct gateway *gateway, const struct interface *interface, unsigned long page)
+	const struct gateway *gateway, const struct interface *interface, unsigned page)
 {
 	struct wg_peer *peer = NULL;
 
@@ -152,7 +193,7 @@ static struct wg_peer *first_of_page(
 	if (peer && wg_peer_user(peer) == interface)
 		return peer;
 	peer = wg_device_next_peer(interface->device, NULL);
-	for (unsigned long n = 0; peer && n / PEERS_A_PAGE < page; n++)
+	for (uint64_t n = 0; peer && n / PEERS_A_PAGE < page; n++)
 		peer = wg_device_next_peer(interface->device, peer);
 	return peer;
 }
@@ -160,18 +201,19 @@ static struct wg_peer *first_of_page(
 static int answer_peers(struct gateway *gateway, const char *params, struct rte_tel_data *data)
 {
 	char name[OPTIONS_NAME_BYTES] = "";
-	unsigned long page = 0;
+	unsigned page = 0;
 	const char *comma = strchr(params, ',');
 	size_t len = comma ? (size_t)(comma - params) : strlen(params);
 
-	if (len >= sizeof(name))
+	if (comma && read_number(comma + 1, &page) != 0)
 		return -EINVAL;
-	memcpy(name, params, len);
-	if (comma)
-		page = strtoul(comma + 1, NULL, 10);
-	const struct interface *interface = find_interface(gateway, name);
+	if (len < sizeof(name))
+		memcpy(name, params, len);
+	const struct interface *interface =
+		len < sizeof(name) ? find_interface(gateway, name) : NULL;
 	if (!interface)
-		return -ENOENT;
+		return refuse(
+			"there is no interface \"%.*s\"", (int)RTE_MIN(len, (size_t)32), params);
 
 	rte_tel_data_start_array(data, RTE_TEL_STRING_VAL);
 	struct wg_peer *peer = first_of_page(gateway, interface, page);
@@ -224,14 +266,14 @@ static int answer_peer(struct gateway *gateway, const char *params, struct rte_t
 	uint8_t key[WG_KEY_BYTES];
 
 	if (!key_from_base64(key, params, strlen(params)))
-		return -EINVAL;
+		return refuse("the parameter must be a public key: 44 characters of base64");
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
 		const struct interface *interface = gateway->interfaces[i];
 		struct wg_peer *peer = wg_device_find_peer(interface->device, key);
 		if (peer)
 			return describe_peer(interface, peer, data);
 	}
-	return -ENOENT;
+	return refuse("no interface has a peer of this key");
 }
 
 /* --- /wg/drops --- */
@@ -254,7 +296,8 @@ static int answer_drops(struct gateway *gateway, const char *params, struct rte_
 #undef VERDICT_NAME
 	};
 
-	(void)params;
+	if (refuse_parameters(params) != 0)
+		return -EINVAL;
 	rte_tel_data_start_dict(data);
 	for (enum dp_drop_reason reason = 0; reason < DP_DROP_COUNT; reason++)
 		rte_tel_data_add_dict_u64(data, dp_drop_name(reason), sum_drops(gateway, reason));
@@ -306,10 +349,14 @@ static void describe_worker(const struct lcore *lcore, struct rte_tel_data *data
 /* A dictionary holds 256 entries: 16 workers an answer; the parameter names the first. */
 static int answer_lcores(struct gateway *gateway, const char *params, struct rte_tel_data *data)
 {
-	unsigned long first = strtoul(params, NULL, 10);
+	unsigned first = 0;
 
+	if (read_number(params, &first) != 0)
+		return -EINVAL;
+	if (first >= gateway->workers)
+		return refuse("there are workers 0 to %u", gateway->workers - 1);
 	rte_tel_data_start_dict(data);
-	for (unsigned long i = first; i < gateway->workers && i < first + 16; i++)
+	for (unsigned i = first; i < gateway->workers && i < first + 16; i++)
 		describe_worker(&gateway->lcores[i], data);
 	return 0;
 }
@@ -351,7 +398,7 @@ static int answer_stages(struct gateway *gateway, const char *params, struct rte
 	struct dp_stages sum;
 
 	if (!on && strcmp(params, "off") != 0 && params[0] != '\0')
-		return -EINVAL;
+		return refuse("the parameter must be on, off or none");
 	sum_stages(gateway, &sum);
 	if (on)
 		stages_before = sum;
@@ -372,7 +419,7 @@ static int answer_host(struct gateway *gateway, const char *params, struct rte_t
 	int netdev = host_find_netdev(gateway, params);
 
 	if (netdev < 0)
-		return -ENOENT;
+		return refuse("there is no host interface \"%.32s\"", params);
 	host_exchange_counters(gateway->exchange, (unsigned)netdev, &counters);
 	rte_tel_data_start_dict(data);
 #define ADD_COUNTER(field, text) rte_tel_data_add_dict_u64(data, #field, counters.field);
@@ -389,7 +436,9 @@ static int answer_port(struct gateway *gateway, const char *params, struct rte_t
 	int netdev = host_find_netdev(gateway, params);
 
 	if (netdev < 0 || (unsigned)netdev >= gateway->port_count)
-		return -ENOENT;
+		return refuse(
+			"there is no port behind \"%.32s\": name its host interface, as outer0",
+			params);
 	const struct port *port = &gateway->ports[netdev];
 	int err = rte_eth_dev_info_get(port->id, &info);
 	if (err)

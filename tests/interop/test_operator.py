@@ -351,3 +351,24 @@ def test_scatter_only_where_a_frame_needs_it(bench):
     scatter = 1 << 13  # RTE_ETH_RX_OFFLOAD_SCATTER, which this driver offers
     assert not gateway.telemetry("/ethdev/info,0")["rx_offloads"] & scatter
     assert gateway.stop() == 0
+
+
+# --- Telemetry ---
+
+def test_telemetry_says_what_is_wrong(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+    for command, told in (
+            ("/wg/info,x", "no parameters"), ("/wg/drops,1", "no parameters"),
+            ("/wg/peers,nowhere", 'no interface "nowhere"'),
+            (f"/wg/peers,{gateway.name},1x", '"1x" is no number'),
+            (f"/wg/peers,{gateway.name},-1", '"-1" is no number'),
+            ("/wg/peers," + "x" * 40, "no interface"), ("/wg/peer,abc", "base64"),
+            (f"/wg/peer,{lab.keypair()[1]}", "no interface has a peer"),
+            ("/wg/lcores,one", "no number"), ("/wg/lcores,1", "workers 0 to 0"),
+            ("/wg/stages,maybe", "on, off or none"), ("/wg/host,eth9", '"eth9"'),
+            (f"/wg/port,{gateway.name}", "outer0")):
+        answer = gateway.telemetry(command)
+        assert list(answer) == ["error"] and told in answer["error"], (command, answer)
+    assert gateway.telemetry("/wg/lcores,0")["worker0_lcore"] == 1
+    assert gateway.telemetry(f"/wg/peers,{gateway.name},7") == []
+    assert gateway.stop() == 0
