@@ -41,7 +41,8 @@ static int failed(const struct interface *interface, const char *what, int err)
 
 static int failed_socket(const struct interface *interface, uint16_t port, int err)
 {
-	log_error("%s: UDP port %u: %s", interface->name, port, strerror(-err));
+	log_error("%s: UDP port %u: %s%s", interface->name, port, strerror(-err),
+		err == -EACCES ? ": below 1,024 it needs CAP_NET_BIND_SERVICE" : "");
 	return err;
 }
 

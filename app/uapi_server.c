@@ -343,8 +343,10 @@ static void begin_set(struct client *client)
 	int rc = uapi_apply_begin(&client->apply, socket->device, config, &socket->apply_hooks);
 
 	if (rc != 0) {
-		log_warning(
-			"%s: a configuration request was refused: %s", socket->name, strerror(-rc));
+		/* A port that cannot be had has its line already. */
+		if (rc != -EADDRINUSE && rc != -EACCES)
+			log_warning("%s: a configuration request was refused: %s", socket->name,
+				strerror(-rc));
 		client->apply = NULL;
 		answer(client, rc);
 		return;
@@ -434,7 +436,8 @@ struct uapi_server *uapi_server_create(const char *directory)
 	}
 	strcpy(server->directory, directory);
 	if (mkdir(directory, 0755) != 0 && errno != EEXIST) {
-		log_error("%s: cannot be made: %s", directory, strerror(errno));
+		log_error("%s: cannot be made: %s%s", directory, strerror(errno),
+			errno == EACCES ? ": make it, and make it this user's" : "");
 		goto fail;
 	}
 	judge_directory(directory);
@@ -549,6 +552,7 @@ int uapi_server_add(struct uapi_server *server, const char *name, struct wg_devi
 	if (rc != 0) {
 		log_error("%s: %s", sock->address.sun_path,
 			rc == -EADDRINUSE ? "another program serves this interface"
+			: rc == -EACCES	  ? "not permitted: make the directory this user's"
 					  : strerror(-rc));
 		free_socket(sock);
 		return rc;

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import re
+import shutil
 import signal
 import socket
 
@@ -372,3 +373,56 @@ def test_telemetry_says_what_is_wrong(bench):
     assert gateway.telemetry("/wg/lcores,0")["worker0_lcore"] == 1
     assert gateway.telemetry(f"/wg/peers,{gateway.name},7") == []
     assert gateway.stop() == 0
+
+
+# --- What is not permitted ---
+
+NOBODY = 65534
+
+
+def as_nobody(bench, text, sockets_owner):
+    """A start without more than the two capabilities; its own lines."""
+    if os.stat("/dev/net/tun").st_mode & 0o006 != 0o006:
+        pytest.skip("/dev/net/tun is root's alone")
+    os.chmod(bench.dir, 0o755)
+    program = os.path.join(bench.dir, "program")
+    shutil.copy(PROGRAM, program)
+    path = write(bench, f"{bench.short}.conf", f"[Interface]\nPrivateKey = {KEY}\n{text}\n")
+    os.chown(path, NOBODY, NOBODY)
+    done = bench.gw.run(
+        "unshare", "-m", "sh", "-c", f"""set -e
+mount -t tmpfs -o mode=755,uid={NOBODY} tmpfs /run
+mkdir /run/wireguard
+chown {sockets_owner} /run/wireguard
+export XDG_RUNTIME_DIR=/run
+exec setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups \
+    --inh-caps=+net_admin,+net_raw --ambient-caps=+net_admin,+net_raw "$@"
+""", "sh", program, *eal(bench), "--", "--outer", "net_af_packet0", "--config", path, check=False)
+    assert done.returncode == 1, done.stderr
+    return [line for line in done.stderr.splitlines()
+            if line.startswith("dpdk-wg: ") and "memory is not locked" not in line]
+
+
+def test_low_port_without_the_capability(bench):
+    lines = as_nobody(bench, "ListenPort = 80", NOBODY)
+    assert len(lines) == 1 and "CAP_NET_BIND_SERVICE" in lines[0], lines
+
+
+def test_directory_of_another_user(bench):
+    lines = as_nobody(bench, "", 0)
+    assert len(lines) == 1 and "make the directory this user's" in lines[0], lines
+
+
+def test_one_fault_one_line(bench):
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+    code = ("import socket\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.bind(('', 0))\nprint(s.getsockname()[1], flush=True)\nimport time\ntime.sleep(60)")
+    holder = bench.gw.start("python3", "-c", code, log="holder")
+    port = lab.wait_for("the port", lambda: read(holder).strip())
+    before = read(gateway.process)
+    done = lab.run("wg", "set", gateway.name, "listen-port", port, check=False)
+    assert done.returncode != 0
+    assert gateway.stop() == 0
+    told = [line for line in read(gateway.process)[len(before):].splitlines() if "ending" not in line
+            and "forward" not in line]
+    assert told == [f"dpdk-wg: {gateway.name}: UDP port {port}: Address already in use"]
