@@ -295,7 +295,9 @@ void dp_publish_peer(struct dp *dp, uint32_t id, unsigned interface)
 	struct dp_peer *peer = &dp->peers[id];
 	if (dp->peers_end <= id)
 		dp->peers_end = id + 1;
-	peer->id = id;
+	/* Once: a worker may look at a place that serves again, by a prefix it still has. */
+	if (peer->id != id)
+		peer->id = id;
 	peer->interface = (uint8_t)interface;
 	atomic_store_explicit(&peer->host4, 0, memory_order_relaxed);
 	atomic_store_explicit(&peer->host6_state, DP_HOST6_NONE, memory_order_relaxed);

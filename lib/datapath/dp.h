@@ -75,7 +75,7 @@ struct dp_peer {
 
 	alignas(64) _Atomic bool live; /* [control w, workers r] */
 	uint8_t interface;	       /* [const while live] */
-	uint32_t id;		       /* [const while live] */
+	uint32_t id;		       /* [const once published] */
 	bool own_outer_used;	       /* [control] until no worker can be at it */
 	/*
 	 * A host address that it owns: for that one no longest prefix has to be searched. [control
