@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "forwarding.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "gateway.h"
@@ -21,16 +20,24 @@ const char *forwarding_describe(const struct gateway *gateway, enum ip_family fa
 			       : "IPv6 is forwarded by the workers";
 }
 
+static void keep(char *text, size_t size, const char *now)
+{
+	size_t len = strnlen(now, size - 1);
+
+	memcpy(text, now, len);
+	text[len] = '\0';
+}
+
 /* Rules and tables are changed in several steps: what lies in between is not told. */
 static void follow(const struct gateway *gateway, struct forwarding *state, enum ip_family family)
 {
 	const char *now = forwarding_describe(gateway, family);
 	bool first = state->told[0] == '\0', stayed = strcmp(now, state->next) == 0;
 
-	snprintf(state->next, sizeof(state->next), "%s", now);
+	keep(state->next, sizeof(state->next), now);
 	if ((!first && !stayed) || strcmp(now, state->told) == 0)
 		return;
-	snprintf(state->told, sizeof(state->told), "%s", now);
+	keep(state->told, sizeof(state->told), now);
 	log_info("%s", now);
 }
 
