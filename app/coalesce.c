@@ -30,8 +30,10 @@ struct look {
 	const uint8_t *ip, *tcp;
 	uint32_t flow;
 	uint32_t seq;
-	uint16_t payload_at, payload;
+	uint16_t payload_at, payload; /* from the IP header on */
+	uint16_t link_bytes;	      /* of Ethernet's header before it */
 	bool ipv6;
+	bool padded;   /* Ethernet makes short packets longer */
 	bool joinable; /* as far as can be told without its neighbours and its checksums */
 };
 
@@ -57,7 +59,7 @@ struct coalescer {
 	struct run runs[COALESCE_BURST];
 };
 
-static enum look_kind look(const struct rte_mbuf *m, struct look *out);
+static enum look_kind look(const struct rte_mbuf *m, bool ethernet, struct look *out);
 static bool same_flow(const struct look *a, const struct look *b);
 static bool follows(const struct run *run, const struct rte_mbuf *head, const struct look *packet);
 static bool checksums_right(const struct look *packet);
@@ -90,7 +92,8 @@ static bool try_join(
 	return true;
 }
 
-unsigned coalesce(struct rte_mbuf **mbufs, unsigned n, struct virtio_net_hdr_v1 *vnet)
+unsigned coalesce(
+	struct rte_mbuf **mbufs, unsigned n, bool ethernet, struct virtio_net_hdr_v1 *vnet)
 {
 	struct coalescer c;
 
@@ -106,7 +109,7 @@ unsigned coalesce(struct rte_mbuf **mbufs, unsigned n, struct virtio_net_hdr_v1 
 
 		struct run *run = &c.runs[c.frames];
 		struct look packet;
-		enum look_kind kind = look(m, &packet);
+		enum look_kind kind = look(m, ethernet, &packet);
 		if (kind == LOOK_TCP && try_join(&c, mbufs, m, &packet))
 			continue;
 		/* What may belong to an open run must not be overtaken by packets that join it. */
@@ -146,11 +149,18 @@ static uint32_t flow_hash(const struct look *packet)
 	return (uint32_t)((h * 0x9e3779b97f4a7c15ull) >> 32);
 }
 
+/* Is the packet as long as it says? Ethernet may have padded it. */
+static bool length_fits(uint32_t says, uint32_t len, struct look *out)
+{
+	out->padded = out->link_bytes > 0 && says < len;
+	return says == len || out->padded;
+}
+
 /* Where the TCP header is, or why there is none. */
 static enum look_kind find_tcp(const uint8_t *ip, uint32_t len, struct look *out)
 {
 	uint8_t protocol;
-	uint32_t tcp_at;
+	uint32_t tcp_at, says;
 	bool plain;
 
 	if (len < IPV4_HEADER_BYTES)
@@ -162,32 +172,51 @@ static enum look_kind find_tcp(const uint8_t *ip, uint32_t len, struct look *out
 			return LOOK_UNUSUAL;
 		protocol = ip[IPV6_NEXT_HEADER];
 		tcp_at = IPV6_HEADER_BYTES;
-		plain = (uint32_t)load_be16(ip + IPV6_PAYLOAD_LENGTH) + IPV6_HEADER_BYTES == len;
+		says = (uint32_t)load_be16(ip + IPV6_PAYLOAD_LENGTH) + IPV6_HEADER_BYTES;
+		plain = length_fits(says, len, out);
 		if (protocol == IP_PROTOCOL_ICMPV6)
 			return LOOK_OTHER;
 	} else {
 		protocol = ip[IPV4_PROTOCOL];
 		tcp_at = IPV4_HEADER_BYTES;
+		says = load_be16(ip + IPV4_TOTAL_LENGTH);
 		/* Version 4 without options, no fragment. */
-		plain = ip[0] == 0x45 && load_be16(ip + IPV4_TOTAL_LENGTH) == len &&
+		plain = ip[0] == 0x45 && length_fits(says, len, out) &&
 			(load_be16(ip + IPV4_FRAGMENT) & ~IPV4_DF) == 0;
 		if (plain && protocol == IP_PROTOCOL_ICMP)
 			return LOOK_OTHER;
 	}
 	if (plain && protocol == IP_PROTOCOL_UDP)
 		return LOOK_OTHER;
-	if (!plain || protocol != IP_PROTOCOL_TCP || len < tcp_at + TCP_HEADER_BYTES)
+	if (!plain || protocol != IP_PROTOCOL_TCP || says < tcp_at + TCP_HEADER_BYTES)
 		return LOOK_UNUSUAL;
 	out->tcp = ip + tcp_at;
 	return LOOK_TCP;
 }
 
-static enum look_kind look(const struct rte_mbuf *m, struct look *out)
+/* Ethernet's header leads to one of IP, right behind it. */
+static bool ethernet_to_ip(const uint8_t *frame, uint32_t len)
 {
+	if (len <= ETHER_HEADER_BYTES)
+		return false;
+	uint16_t type = load_be16(frame + ETHER_TYPE);
+	uint8_t version = frame[ETHER_HEADER_BYTES] >> 4;
+	return (type == ETHER_TYPE_IPV4 && version == 4) ||
+	       (type == ETHER_TYPE_IPV6 && version == 6);
+}
+
+static enum look_kind look(const struct rte_mbuf *m, bool ethernet, struct look *out)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+
 	if (m->nb_segs != 1)
 		return LOOK_UNUSUAL;
-	uint32_t len = m->data_len;
-	enum look_kind kind = find_tcp(rte_pktmbuf_mtod(m, const uint8_t *), len, out);
+	/* A VLAN's flows are none of those that may be open. */
+	if (ethernet && !ethernet_to_ip(frame, m->data_len))
+		return LOOK_OTHER;
+	out->link_bytes = ethernet ? ETHER_HEADER_BYTES : 0;
+	uint32_t len = (uint32_t)m->data_len - out->link_bytes;
+	enum look_kind kind = find_tcp(frame + out->link_bytes, len, out);
 	if (kind != LOOK_TCP)
 		return kind;
 
@@ -195,7 +224,7 @@ static enum look_kind look(const struct rte_mbuf *m, struct look *out)
 	uint8_t flags = out->tcp[TCP_FLAGS];
 	out->flow = flow_hash(out);
 	out->seq = load_be32(out->tcp + TCP_SEQ);
-	out->joinable = (flags & (uint8_t) ~(TCP_PSH | TCP_ECE)) == TCP_ACK &&
+	out->joinable = !out->padded && (flags & (uint8_t) ~(TCP_PSH | TCP_ECE)) == TCP_ACK &&
 			(out->tcp[TCP_DATA_OFFSET] & 0xf) == 0 &&
 			tcp_header_bytes(out->tcp) >= TCP_HEADER_BYTES && payload_at < len;
 	if (out->joinable) {
@@ -208,6 +237,8 @@ static enum look_kind look(const struct rte_mbuf *m, struct look *out)
 static bool same_flow(const struct look *a, const struct look *b)
 {
 	if (a->ipv6 != b->ipv6 || load_le32(a->tcp) != load_le32(b->tcp))
+		return false;
+	if (memcmp(a->ip - a->link_bytes, b->ip - b->link_bytes, a->link_bytes) != 0)
 		return false;
 	return a->ipv6 ? memcmp(a->ip + IPV6_SRC, b->ip + IPV6_SRC, 32) == 0
 		       : load_le64(a->ip + IPV4_SRC) == load_le64(b->ip + IPV4_SRC);
@@ -235,7 +266,7 @@ static bool follows(const struct run *run, const struct rte_mbuf *head, const st
 
 	if (packet->seq != run->next_seq || packet->payload > first->payload ||
 		packet->payload_at != first->payload_at ||
-		head->pkt_len + packet->payload > FRAME_MAX_BYTES)
+		head->pkt_len - packet->link_bytes + packet->payload > FRAME_MAX_BYTES)
 		return false;
 	if (load_le32(a + TCP_ACK_NUMBER) != load_le32(b + TCP_ACK_NUMBER) ||
 		((a[TCP_FLAGS] ^ b[TCP_FLAGS]) & ~TCP_PSH) != 0 ||
@@ -271,7 +302,7 @@ static void join(
 	struct run *run, struct rte_mbuf *head, struct rte_mbuf *m, const struct look *packet)
 {
 	run->push = (packet->tcp[TCP_FLAGS] & TCP_PSH) != 0;
-	rte_pktmbuf_adj(m, packet->payload_at);
+	rte_pktmbuf_adj(m, (uint16_t)(packet->link_bytes + packet->payload_at));
 	run->tail->next = m;
 	run->tail = m;
 	run->next_seq += packet->payload;
@@ -284,14 +315,15 @@ static void join(
 static void finish(const struct run *run, struct rte_mbuf *head, struct virtio_net_hdr_v1 *vnet)
 {
 	const struct look *first = &run->first;
-	uint8_t *ip = rte_pktmbuf_mtod(head, uint8_t *);
+	uint8_t *ip = rte_pktmbuf_mtod_offset(head, uint8_t *, first->link_bytes);
+	uint32_t len = head->pkt_len - first->link_bytes;
 	uint16_t ip_bytes = (uint16_t)(first->tcp - first->ip);
 	uint8_t *tcp = ip + ip_bytes;
 
 	if (first->ipv6) {
-		store_be16(ip + IPV6_PAYLOAD_LENGTH, (uint16_t)(head->pkt_len - IPV6_HEADER_BYTES));
+		store_be16(ip + IPV6_PAYLOAD_LENGTH, (uint16_t)(len - IPV6_HEADER_BYTES));
 	} else {
-		store_be16(ip + IPV4_TOTAL_LENGTH, (uint16_t)head->pkt_len);
+		store_be16(ip + IPV4_TOTAL_LENGTH, (uint16_t)len);
 		checksum_store(ip + IPV4_CHECKSUM, 0);
 		checksum_store(ip + IPV4_CHECKSUM,
 			checksum_finish(checksum_add(0, ip, IPV4_HEADER_BYTES)));
@@ -299,13 +331,12 @@ static void finish(const struct run *run, struct rte_mbuf *head, struct virtio_n
 	if (run->push)
 		tcp[TCP_FLAGS] |= TCP_PSH;
 	/* The kernel adds the rest: the pseudo header's sum as it is, not its complement. */
-	checksum_store(
-		tcp + TCP_CHECKSUM, checksum_fold(pseudo_sum(first, head->pkt_len - ip_bytes)));
+	checksum_store(tcp + TCP_CHECKSUM, checksum_fold(pseudo_sum(first, len - ip_bytes)));
 
 	vnet->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 	vnet->gso_type = first->ipv6 ? VIRTIO_NET_HDR_GSO_TCPV6 : VIRTIO_NET_HDR_GSO_TCPV4;
-	vnet->hdr_len = first->payload_at;
+	vnet->hdr_len = (uint16_t)(first->link_bytes + first->payload_at);
 	vnet->gso_size = first->payload;
-	vnet->csum_start = ip_bytes;
+	vnet->csum_start = (uint16_t)(first->link_bytes + ip_bytes);
 	vnet->csum_offset = TCP_CHECKSUM;
 }

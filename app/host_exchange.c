@@ -565,23 +565,12 @@ static void write_frame(struct host_exchange *hx, struct netdev *netdev,
 	dp_drop_count(&hx->drops, packets, DP_DROP_HOST_WRITE);
 }
 
-/* Ethernet frames: as they came, their checksums complete. */
-static void write_frames(
-	struct host_exchange *hx, struct netdev *netdev, struct rte_mbuf **mbufs, unsigned n)
-{
-	static const struct virtio_net_hdr_v1 plain;
-
-	for (unsigned i = 0; i < n; i++)
-		write_frame(hx, netdev, &plain, mbufs[i], 1);
-	rte_pktmbuf_free_bulk(mbufs, n);
-}
-
 static void write_packets(
 	struct host_exchange *hx, struct netdev *netdev, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct virtio_net_hdr_v1 vnet[COALESCE_BURST];
 
-	n = coalesce(mbufs, n, vnet);
+	n = coalesce(mbufs, n, netdev->hostif.kind == HOSTIF_TAP, vnet);
 	for (unsigned i = 0; i < n; i++)
 		write_frame(hx, netdev, &vnet[i], mbufs[i],
 			vnet[i].gso_size == 0 ? 1 : mbufs[i]->nb_segs);
@@ -623,8 +612,6 @@ static unsigned drain_ring(struct host_exchange *hx, unsigned index)
 		return n;
 	if (!netdev->attached)
 		dp_drop(&hx->drops, mbufs, to_netdev, DP_DROP_INTERFACE_GONE);
-	else if (netdev->hostif.kind == HOSTIF_TAP)
-		write_frames(hx, netdev, mbufs, to_netdev);
 	else
 		write_packets(hx, netdev, mbufs, to_netdev);
 	return n;

@@ -7,7 +7,7 @@
  * worker is chosen by flow, so that a flow keeps its order. While the workers' rings have little
  * room, the interfaces are not read: the kernel queues, and its senders slow down.
  *
- * To the kernel: host_ring[] is drained; frames go to their TAP, packets to their TUN in large
+ * To the kernel: host_ring[] is drained; frames go to their TAP, packets to their TUN, in large
  * frames where they can (coalesce.h), DP_HOST_SOCKET through the interface's UDP sockets. Packets
  * for what is not attached are dropped (interface_gone).
  *

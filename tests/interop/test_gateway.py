@@ -52,6 +52,20 @@ def test_gateway_itself_answers(site):
     assert tcp(gw, wan, "10.9.0.2") > 1
 
 
+@pytest.mark.parametrize("gateway, host", [("10.1.0.1", "10.1.0.2"), ("fd01::1", "fd01::2")],
+                         ids=["ipv4", "ipv6"])
+def test_tcp_to_a_port(site, gateway, host):
+    """Plain TCP to the gateway itself goes up in large frames, by the port's host interface."""
+    lan, gw = site.topology.lan, site.topology.gw
+    before = site.gateway.telemetry("/wg/host,inner0")
+    assert tcp(lan, gw, gateway) > 1
+    after = site.gateway.telemetry("/wg/host,inner0")
+    packets, frames = (after[name] - before[name] for name in ("tx_packets", "tx_frames"))
+    assert packets > 2 * frames, (packets, frames)
+    assert after["tx_refused"] == before["tx_refused"]
+    assert tcp(gw, lan, host) > 1
+
+
 def test_gateway_initiates(site):
     """Traffic from behind the gateway, with an endpoint configured, makes it the initiator."""
     site.client.set("listen-port", 41414)

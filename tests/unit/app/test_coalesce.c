@@ -21,6 +21,10 @@ static struct rte_mempool *pool;
 static uint64_t state;
 static uint8_t buffer[70000];
 
+/* All tests are run twice: with IP packets, and with Ethernet frames around them. */
+static bool ethernet;
+#define LINK_BYTES (ethernet ? 14u : 0u)
+
 /* A packet as bytes. */
 struct packet {
 	uint32_t len;
@@ -46,10 +50,10 @@ static unsigned expand(struct rte_mbuf **frames, const struct virtio_net_hdr_v1 
 		uint32_t len = frame_flatten(frames[i], buffer);
 		rte_mbuf_sanity_check(frames[i], 1);
 		assert_int_equal(len, frames[i]->pkt_len);
-		assert_in_range(len, 0, 65535);
+		assert_in_range(len, 0, 65535 + LINK_BYTES);
 		if (vnet[i].gso_size != 0)
 			assert_int_equal(vnet[i].hdr_len + vnet[i].gso_size, frames[i]->data_len);
-		assert_true(segment_begin(&s, &vnet[i], buffer, len, false));
+		assert_true(segment_begin(&s, &vnet[i], buffer, len, ethernet));
 		assert_int_equal(s.packets, frames[i]->nb_segs);
 		assert_int_equal(rte_pktmbuf_alloc_bulk(pool, mbufs, s.packets), 0);
 		segment_next(&s, mbufs, s.packets);
@@ -73,7 +77,7 @@ static unsigned through(unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		mbufs[i] = frame_mbuf(pool, packets[i].bytes, packets[i].len);
-	unsigned frames = coalesce(mbufs, n, vnet);
+	unsigned frames = coalesce(mbufs, n, ethernet, vnet);
 	assert_int_equal(expand(mbufs, vnet, frames, result), n);
 	return frames;
 }
@@ -84,6 +88,14 @@ static void assert_unchanged(unsigned n)
 		assert_int_equal(result[i].len, packets[i].len);
 		assert_memory_equal(result[i].bytes, packets[i].bytes, packets[i].len);
 	}
+}
+
+static struct frame_spec plain(bool ipv6, uint32_t payload)
+{
+	struct frame_spec spec = frame_plain(ipv6, false, payload);
+
+	spec.ethernet = ethernet;
+	return spec;
 }
 
 static struct frame_spec next_of(const struct frame_spec *spec)
@@ -114,7 +126,7 @@ static void a_run_becomes_one_frame_and_the_same_packets_again(void **unused)
 	(void)unused;
 	for (unsigned n = 2; n <= 45; n++) {
 		for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
-			make_run(frame_plain(ipv6, false, 1 + 30 * n), n);
+			make_run(plain(ipv6, 1 + 30 * n), n);
 			assert_int_equal(through(n), 1);
 			assert_unchanged(n);
 		}
@@ -125,7 +137,7 @@ static void the_frame_is_what_the_kernel_expects(void **unused)
 {
 	struct rte_mbuf *mbufs[3];
 	struct virtio_net_hdr_v1 vnet[3];
-	struct frame_spec spec = frame_plain(false, false, 1000);
+	struct frame_spec spec = plain(false, 1000);
 
 	(void)unused;
 	for (unsigned i = 0; i < 3; i++) {
@@ -133,28 +145,28 @@ static void the_frame_is_what_the_kernel_expects(void **unused)
 		mbufs[i] = frame_mbuf(pool, packets[0].bytes, packets[0].len);
 		spec = next_of(&spec);
 	}
-	assert_int_equal(coalesce(mbufs, 3, vnet), 1);
+	assert_int_equal(coalesce(mbufs, 3, ethernet, vnet), 1);
 	assert_int_equal(vnet[0].flags, VIRTIO_NET_HDR_F_NEEDS_CSUM);
 	assert_int_equal(vnet[0].gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
 	assert_int_equal(vnet[0].gso_size, 1000);
-	assert_int_equal(vnet[0].hdr_len, 52);
-	assert_int_equal(vnet[0].csum_start, 20);
+	assert_int_equal(vnet[0].hdr_len, LINK_BYTES + 52);
+	assert_int_equal(vnet[0].csum_start, LINK_BYTES + 20);
 	assert_int_equal(vnet[0].csum_offset, 16);
 	uint32_t len = frame_flatten(mbufs[0], buffer);
-	assert_int_equal(len, 3052);
+	assert_int_equal(len, LINK_BYTES + 3052);
 	/* The kernel's completion of the checksum is right. */
-	struct frame_spec whole = frame_plain(false, false, 3000);
+	struct frame_spec whole = plain(false, 3000);
 	uint8_t open[4096];
 	struct virtio_net_hdr_v1 expected;
 	frame_make_large(&whole, 1000, open, &expected);
-	assert_memory_equal(buffer, open, 52);
+	assert_memory_equal(buffer, open, LINK_BYTES + 52);
 	assert_memory_equal(&vnet[0], &expected, sizeof(expected));
 	rte_pktmbuf_free(mbufs[0]);
 }
 
 static void a_frame_stays_below_64_kib(void **unused)
 {
-	struct frame_spec spec = frame_plain(false, false, 1448);
+	struct frame_spec spec = plain(false, 1448);
 
 	(void)unused;
 	make_run(spec, COALESCE_BURST);
@@ -262,7 +274,7 @@ static void unlike_packets_stay_alone(void **unused)
 	(void)unused;
 	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
 		for (unsigned what = 0; what < (ipv6 ? CHANGES_IPV6 : CHANGES); what++) {
-			struct frame_spec a = frame_plain(ipv6, false, 500), b = next_of(&a);
+			struct frame_spec a = plain(ipv6, 500), b = next_of(&a);
 			change_headers(what, &a, &b);
 			make(&packets[0], &a);
 			make(&packets[1], &b);
@@ -279,7 +291,7 @@ static void damaged_packets_stay_alone(void **unused)
 {
 	(void)unused;
 	for (unsigned ipv6 = 0; ipv6 < 2; ipv6++) {
-		struct frame_spec a = frame_plain(ipv6, false, 100), b = next_of(&a);
+		struct frame_spec a = plain(ipv6, 100), b = next_of(&a);
 		for (unsigned which = 0; which < 2; which++) {
 			for (uint32_t at = 0; at < 100 + frame_headers(&a); at++) {
 				make(&packets[0], &a);
@@ -298,7 +310,7 @@ static void damaged_packets_stay_alone(void **unused)
 
 static void odd_lengths_stay_alone(void **unused)
 {
-	struct frame_spec a = frame_plain(false, false, 100), b = next_of(&a);
+	struct frame_spec a = plain(false, 100), b = next_of(&a);
 
 	(void)unused;
 	for (int by = -60; by <= 60; by++) {
@@ -311,7 +323,7 @@ static void odd_lengths_stay_alone(void **unused)
 		assert_unchanged(2);
 	}
 	/* Hardly a packet at all. */
-	for (uint32_t len = 0; len < 60; len++) {
+	for (uint32_t len = 0; len < LINK_BYTES + 60; len++) {
 		make(&packets[0], &a);
 		make(&packets[1], &b);
 		packets[0].len = packets[1].len = len;
@@ -319,7 +331,7 @@ static void odd_lengths_stay_alone(void **unused)
 		struct virtio_net_hdr_v1 vnet[2];
 		mbufs[0] = frame_mbuf(pool, packets[0].bytes, len);
 		mbufs[1] = frame_mbuf(pool, packets[1].bytes, len);
-		assert_int_equal(coalesce(mbufs, 2, vnet), 2);
+		assert_int_equal(coalesce(mbufs, 2, ethernet, vnet), 2);
 		rte_pktmbuf_free_bulk(mbufs, 2);
 	}
 }
@@ -329,14 +341,14 @@ static void unusual_packets_stay_alone_and_in_place(void **unused)
 {
 	(void)unused;
 	for (unsigned options = 0; options < 2; options++) {
-		struct frame_spec a = frame_plain(false, false, 100), b = next_of(&a);
+		struct frame_spec a = plain(false, 100), b = next_of(&a);
 		struct frame_spec between = b;
 		between.ip_options = options;
 		make(&packets[0], &a);
 		make(&packets[1], &between);
 		make(&packets[2], &b);
 		if (!options)
-			packets[1].bytes[6] |= 0x20; /* more fragments follow */
+			packets[1].bytes[LINK_BYTES + 6] |= 0x20; /* more fragments follow */
 		assert_int_equal(through(3), 3);
 		assert_unchanged(3);
 	}
@@ -345,13 +357,68 @@ static void unusual_packets_stay_alone_and_in_place(void **unused)
 /* A standing identification under DF joins too (some senders always write 0). */
 static void standing_identification_joins_under_df(void **unused)
 {
-	struct frame_spec a = frame_plain(false, false, 100), b = next_of(&a);
+	struct frame_spec a = plain(false, 100), b = next_of(&a);
 
 	(void)unused;
 	a.ip_id = b.ip_id = 0;
 	make(&packets[0], &a);
 	make(&packets[1], &b);
 	assert_int_equal(through(2), 1);
+}
+
+/* Frames of a VLAN or of another protocol, and those that Ethernet made longer. */
+static void other_frames_stay_alone(void **unused)
+{
+	struct frame_spec a = plain(false, 100), b;
+
+	(void)unused;
+	if (!ethernet)
+		return;
+	for (a.vlan_tags = 1; a.vlan_tags <= 2; a.vlan_tags++) {
+		b = next_of(&a);
+		make(&packets[0], &a);
+		make(&packets[1], &b);
+		assert_int_equal(through(2), 2);
+		assert_unchanged(2);
+	}
+	/* What looks like TCP, but is not said to be IP of that version. */
+	a.vlan_tags = 0;
+	b = next_of(&a);
+	for (unsigned type = 0; type < 2; type++) {
+		make(&packets[0], &a);
+		make(&packets[1], &b);
+		for (unsigned i = 0; i < 2; i++)
+			store_be16(packets[i].bytes + 12, type ? 0x86dd : 0x88b5);
+		assert_int_equal(through(2), 2);
+		assert_unchanged(2);
+	}
+	a = plain(false, 1);
+	a.tcp_options = 0;
+	b = next_of(&a);
+	make(&packets[0], &a);
+	make(&packets[1], &b);
+	packets[0].len = packets[1].len = 60;
+	assert_int_equal(through(2), 2);
+	assert_unchanged(2);
+}
+
+/* A padded acknowledgement ends its own flow's run, and no other. */
+static void padded_frames_end_their_own_run_only(void **unused)
+{
+	struct frame_spec a = plain(false, 100), b = next_of(&a), other = plain(false, 0);
+
+	(void)unused;
+	if (!ethernet)
+		return;
+	other.tcp_options = 0;
+	for (unsigned own = 0; own < 2; own++) {
+		other.src_port = own ? a.src_port : 7;
+		make(&packets[0], &a);
+		make(&packets[1], &other);
+		make(&packets[2], &b);
+		packets[1].len = 60;
+		assert_int_equal(through(3), own ? 3 : 2);
+	}
 }
 
 /* --- Many flows at random --- */
@@ -406,19 +473,24 @@ static void random_damage(struct packet *p)
 
 static bool is_tcp(const struct packet *p)
 {
-	bool ipv6 = p->bytes[0] >> 4 == 6;
+	const uint8_t *ip = p->bytes + LINK_BYTES;
+	bool ipv6 = ip[0] >> 4 == 6;
 
-	return p->len >= (ipv6 ? 60u : 40u) && p->bytes[ipv6 ? 6 : 9] == 6;
+	if (ethernet && load_be16(ip - 2) != (ipv6 ? 0x86dd : 0x0800))
+		return false;
+	return p->len >= LINK_BYTES + (ipv6 ? 60 : 40) && ip[ipv6 ? 6 : 9] == 6;
 }
 
 /* By what a receiver goes; damaged packets may have changed sides. */
 static bool same_flow(const struct packet *a, const struct packet *b)
 {
-	if (!is_tcp(a) || !is_tcp(b) || a->bytes[0] != b->bytes[0])
+	const uint8_t *a_ip = a->bytes + LINK_BYTES, *b_ip = b->bytes + LINK_BYTES;
+
+	if (!is_tcp(a) || !is_tcp(b) || a_ip[0] != b_ip[0])
 		return false;
-	if (a->bytes[0] >> 4 == 6)
-		return memcmp(a->bytes + 8, b->bytes + 8, 36) == 0;
-	return memcmp(a->bytes + 12, b->bytes + 12, 12) == 0;
+	if (a_ip[0] >> 4 == 6)
+		return memcmp(a_ip + 8, b_ip + 8, 36) == 0;
+	return memcmp(a_ip + 12, b_ip + 12, 12) == 0;
 }
 
 /* Each packet of packets[] is in result[] once, and behind those of its flow that came before. */
@@ -452,7 +524,7 @@ static void random_packets_come_out_the_same(void **unused)
 		unsigned flows = 1 + frames_random_below(&state, FLOWS);
 		unsigned n = 1 + frames_random_below(&state, COALESCE_BURST);
 		for (unsigned f = 0; f < flows; f++) {
-			specs[f] = frame_plain(f & 1, false, 1 + frames_random_below(&state, 1400));
+			specs[f] = plain(f & 1, 1 + frames_random_below(&state, 1400));
 			specs[f].src_port = (uint16_t)(1000 + f);
 			specs[f].fill = (uint8_t)frames_random(&state);
 			ordinary[f] = specs[f];
@@ -479,12 +551,12 @@ static void cost_is_printed(void **unused)
 	uint64_t best = UINT64_MAX;
 
 	(void)unused;
-	make_run(frame_plain(false, false, 1368), 45);
+	make_run(plain(false, 1368), 45);
 	for (unsigned round = 0; round < 200; round++) {
 		for (unsigned i = 0; i < 45; i++)
 			mbufs[i] = frame_mbuf(pool, packets[i].bytes, packets[i].len);
 		uint64_t start = rte_rdtsc();
-		assert_int_equal(coalesce(mbufs, 45, vnet), 1);
+		assert_int_equal(coalesce(mbufs, 45, ethernet, vnet), 1);
 		best = RTE_MIN(best, rte_rdtsc() - start);
 		rte_pktmbuf_free(mbufs[0]);
 	}
@@ -503,11 +575,15 @@ int main(void)
 		cmocka_unit_test(odd_lengths_stay_alone),
 		cmocka_unit_test(unusual_packets_stay_alone_and_in_place),
 		cmocka_unit_test(standing_identification_joins_under_df),
+		cmocka_unit_test(other_frames_stay_alone),
+		cmocka_unit_test(padded_frames_end_their_own_run_only),
 		cmocka_unit_test(random_packets_come_out_the_same),
 		cmocka_unit_test(cost_is_printed),
 	};
 
 	pool = frames_set_up("coalesce", 4095);
 	state = frames_seed();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("IP packets", tests, NULL, NULL);
+	ethernet = true;
+	return failed + cmocka_run_group_tests_name("Ethernet frames", tests, NULL, NULL);
 }

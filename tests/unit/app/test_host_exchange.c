@@ -492,7 +492,7 @@ static void sockets_are_served(void **unused)
 	udp_socket_close(&a);
 }
 
-/* --- The cable: two TUNs in two namespaces, and the test as the wire between them --- */
+/* --- The cable: two TUNs or TAPs in two namespaces, and the test as the wire between them --- */
 
 static _Atomic bool wire_stop;
 
@@ -505,8 +505,10 @@ static void *wire(void *unused)
 			struct rte_mbuf *m[64];
 			unsigned n = rte_ring_dequeue_burst(dp->in_ring[w], (void **)m, 64, NULL);
 			for (unsigned i = 0; i < n; i++) {
-				unsigned to = dp_netdev_of_interface(!dp_mbuf(m[i])->interface);
-				dp_mbuf(m[i])->kind = DP_HOST_PACKET;
+				unsigned to = dp_mbuf(m[i])->kind == DP_ROUTE
+						      ? TUN0 + !dp_mbuf(m[i])->interface
+						      : !dp_mbuf(m[i])->port;
+				dp_mbuf(m[i])->kind = to < TUN0 ? DP_HOST_FRAME : DP_HOST_PACKET;
 				if (rte_ring_enqueue(dp->host_ring[to], m[i]) != 0)
 					rte_pktmbuf_free(m[i]);
 			}
@@ -564,39 +566,51 @@ static double exchange_cpu_s(void)
 	return ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-static void measure(const char *arguments)
+/* Returns how many packets went up in a write. */
+static double measure(unsigned netdev, const char *arguments)
 {
-	struct host_counters before = counters_of(TUN0), after;
+	struct host_counters before = counters_of(netdev), after;
 	double rate = 0, until = now_s() + TIMEOUT_S, cpu_s = exchange_cpu_s();
 
 	while (rate == 0 && now_s() < until)
 		rate = run_client(arguments);
 	cpu_s = exchange_cpu_s() - cpu_s;
 	assert_true(rate > 0);
-	after = counters_of(TUN0);
+	after = counters_of(netdev);
 	double read = (double)(after.rx_packets - before.rx_packets);
 	double written = (double)(after.tx_packets - before.tx_packets);
+	double a_write = written / (double)(after.tx_frames - before.tx_frames);
 	print_message("iperf3 %-24s %5.2f Gbit/s; %.1f packets a read, %.1f a write, "
 		      "%.0f ns of CPU a packet there and back\n",
-		arguments, rate, read / (double)(after.rx_frames - before.rx_frames),
-		written / (double)(after.tx_frames - before.tx_frames),
+		arguments, rate, read / (double)(after.rx_frames - before.rx_frames), a_write,
 		cpu_s * 1e9 / (read + written));
+	return a_write;
 }
 
-static void tcp_through_a_cable_of_two_tuns(void **unused)
+/* One end of the cable, in the present namespace. */
+static void make_end(struct hostif *out, enum hostif_kind kind, unsigned number)
 {
+	const uint8_t mac[6] = {2, 0, 0, 0, 0, (uint8_t)number};
+
+	assert_int_equal(hostif_create(out, kind, "end", kind == HOSTIF_TAP ? mac : NULL, 1420), 0);
+	run("ip addr add 10.77.0.%u/24 dev end && ip addr add fd77::%u/64 dev end nodad && "
+	    "ip link set end up",
+		number + 1, number + 1);
+	host_exchange_attach_netdev(hx, kind == HOSTIF_TAP ? number : TUN0 + number, out);
+}
+
+static void tcp_through_a_cable(enum hostif_kind kind)
+{
+	unsigned first = kind == HOSTIF_TAP ? 0 : TUN0;
 	struct hostif a, b;
 	pthread_t thread;
 
-	(void)unused;
 	if (system("iperf3 --version >/dev/null 2>&1") != 0)
 		skip();
-	make_tun(&a, 0, "wga", "10.77.0.1/24");
-	run("ip addr add fd77::1/64 dev wga nodad");
+	make_end(&a, kind, 0);
 	int namespace = this_namespace();
 	new_namespace();
-	make_tun(&b, 1, "wgb", "10.77.0.2/24");
-	run("ip addr add fd77::2/64 dev wgb nodad");
+	make_end(&b, kind, 1);
 	atomic_store(&wire_stop, false);
 	assert_int_equal(pthread_create(&thread, NULL, wire, NULL), 0);
 
@@ -604,20 +618,34 @@ static void tcp_through_a_cable_of_two_tuns(void **unused)
 	    "ping -c 3 -i 0.05 -W 5 -s 8000 10.77.0.1 >/dev/null && "
 	    "ping -c 3 -i 0.05 -W 5 fd77::1 >/dev/null");
 	pid_t server = start_server(namespace);
-	measure("-c 10.77.0.1");
-	measure("-c fd77::1 -R");
-	measure("-c 10.77.0.1 -P 4");
-	measure("-c 10.77.0.1 -u -b 200M");
+	assert_true(measure(first, "-c 10.77.0.1") > 2);
+	(void)measure(first, "-c fd77::1 -R");
+	assert_true(measure(first, "-c fd77::1 -P 4") > 2);
+	(void)measure(first, "-c 10.77.0.1 -u -b 200M");
 	kill(server, SIGTERM);
 	waitpid(server, NULL, 0);
 
 	atomic_store(&wire_stop, true);
 	pthread_join(thread, NULL);
-	assert_int_equal(counters_of(TUN0).rx_malformed, 0);
-	assert_int_equal(counters_of(TUN0 + 1).rx_malformed, 0);
+	assert_int_equal(counters_of(first).rx_malformed, 0);
+	assert_int_equal(counters_of(first + 1).rx_malformed, 0);
+	assert_int_equal(counters_of(first).tx_refused, 0);
+	assert_int_equal(counters_of(first + 1).tx_refused, 0);
 	close(namespace);
-	release(&a, TUN0);
-	release(&b, TUN0 + 1);
+	release(&a, first);
+	release(&b, first + 1);
+}
+
+static void tcp_through_a_cable_of_two_tuns(void **unused)
+{
+	(void)unused;
+	tcp_through_a_cable(HOSTIF_TUN);
+}
+
+static void tcp_through_a_cable_of_two_taps(void **unused)
+{
+	(void)unused;
+	tcp_through_a_cable(HOSTIF_TAP);
 }
 
 int main(void)
@@ -633,6 +661,7 @@ int main(void)
 		WITH_EXCHANGE(full_workers_leave_packets_to_the_kernel),
 		WITH_EXCHANGE(sockets_are_served),
 		WITH_EXCHANGE(tcp_through_a_cable_of_two_tuns),
+		WITH_EXCHANGE(tcp_through_a_cable_of_two_taps),
 	};
 
 	if (geteuid() != 0 || access("/dev/net/tun", R_OK | W_OK) != 0) {
