@@ -9,30 +9,9 @@ import socket
 
 import lab
 import pytest
+from starts import PROGRAM, bench, eal, run_to_end  # noqa: F401 (bench is a fixture)
 
-PROGRAM = os.path.join(lab.build_dir(), "app/dpdk-wg")
 KEY = "gI6EdUSYvn8ugXOt8QQD6Yc+JyiZxIhp3GInSWRfWGE="
-
-
-def start(namespace, *argv, timeout=20, **options):
-    """Runs the program, which is expected to end by itself; (status, its own lines, all it wrote)."""
-    done = namespace.run(PROGRAM, *argv, check=False, timeout=timeout, **options)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("dpdk-wg: ")]
-    return done.returncode, lines, done
-
-
-@pytest.fixture
-def bench():
-    with lab.Lab() as made:
-        made.gw = made.namespace("gw")
-        made.gw.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
-        made.port(made.gw, "v_out")
-        yield made
-
-
-def eal(bench, *more):
-    return ["--no-pci", "--no-huge", "-m", "256", "--file-prefix", bench.prefix, "--lcores",
-            "0@0,1@1", "--vdev", "net_af_packet0,iface=v_out", *more]
 
 
 def write(bench, name, text):
@@ -59,7 +38,7 @@ def test_examples_of_the_environment_file(bench, eal_options, options):
     config = write(bench, f"{bench.short}.conf", f"[Interface]\nPrivateKey = {KEY}\n")
     options = options.replace("/etc/wireguard/wg0.conf", config).split()
     eal_options = eal_options.split()
-    status, _, done = start(bench.gw, "--check", *eal_options, "--", *options)
+    status, _, done = run_to_end(bench.gw, "--check", *eal_options, "--", *options)
     assert status == 0, done.stderr
     if "--no-huge" not in eal_options:
         return
@@ -82,7 +61,7 @@ def read(program):
 # --- EAL's part of the command line ---
 
 def test_a_wrong_eal_option(bench):
-    status, lines, done = start(bench.gw, "--no-such", *eal(bench), "--", "--outer",
+    status, lines, done = run_to_end(bench.gw, "--no-such", *eal(bench), "--", "--outer",
                                 "net_af_packet0", "--interface", bench.short)
     assert status == 2 and len(lines) == 1, lines
     assert 'before the "--"' in lines[0] and "dpdk-wg -h" in lines[0]
@@ -92,10 +71,10 @@ def test_a_wrong_eal_option(bench):
 
 
 def test_help_of_eal_and_ours(bench):
-    _, _, done = start(bench.gw, "-h")
+    _, _, done = run_to_end(bench.gw, "-h")
     assert done.returncode == 0
     assert "--file-prefix" in done.stdout and "--handshake-lcores" in done.stdout
-    _, _, done = start(bench.gw, "--no-pci", "--", "-h")
+    _, _, done = run_to_end(bench.gw, "--no-pci", "--", "-h")
     assert done.returncode == 0
     assert "--file-prefix" not in done.stdout and "--handshake-lcores" in done.stdout
 
@@ -108,7 +87,7 @@ def test_a_second_program_of_the_same_prefix(bench):
     other = bench.namespace("two")
     other.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
     bench.port(other, "v_out")
-    status, lines, _ = start(other, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
+    status, lines, _ = run_to_end(other, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
                              f"{bench.short}x")
     assert status == 1 and len(lines) == 1 and "--file-prefix" in lines[0], lines
     assert first.poll() is None
@@ -146,7 +125,7 @@ def test_check_refuses_what_the_start_refuses(bench, aa, bb, told):
         configs += ["--config",
                     write(bench, f"{name}.conf", f"[Interface]\nPrivateKey = {KEY}\n{text}\n")]
     for argv in (["--check", *configs], [*eal(bench), "--", "--outer", "none", *configs]):
-        status, lines, done = start(bench.gw, *argv)
+        status, lines, done = run_to_end(bench.gw, *argv)
         assert status == 1 and len(lines) == 1 and told in lines[0], done.stderr
         # Nothing of EAL has begun: it would not have found the port.
         assert done.stderr.splitlines() == lines
@@ -156,10 +135,10 @@ def test_check_warns_of_keys(bench):
     public = lab.run("wg", "pubkey", input=KEY).stdout.strip()
     path = write(bench, "own.conf",
                  f"[Interface]\nPrivateKey = {KEY}\n\n[Peer]\nPublicKey = {public}\n")
-    status, lines, _ = start(bench.gw, "--check", "--config", path)
+    status, lines, _ = run_to_end(bench.gw, "--check", "--config", path)
     assert status == 0 and len(lines) == 1 and "own.conf:4: this [Peer] has the interface's" in lines[0]
     path = write(bench, "bare.conf", "[Interface]\nListenPort = 1\n")
-    status, lines, _ = start(bench.gw, "--check", "--config", path)
+    status, lines, _ = run_to_end(bench.gw, "--check", "--config", path)
     assert status == 0 and len(lines) == 1 and "bare.conf: no PrivateKey" in lines[0], lines
 
 
@@ -281,7 +260,7 @@ def test_ready_names_what_is_what(bench):
 # --- Ports and MTUs ---
 
 def test_one_device_under_two_names(bench):
-    status, lines, _ = start(bench.gw, *eal(bench), "--", "--outer", "0", "--outer",
+    status, lines, _ = run_to_end(bench.gw, *eal(bench), "--", "--outer", "0", "--outer",
                              "net_af_packet0", "--interface", bench.short)
     assert status == 1 and len(lines) == 1, lines
     assert "--outer net_af_packet0: this port is given already, as 0" in lines[0]

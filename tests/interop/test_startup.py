@@ -5,30 +5,9 @@ import time
 
 import lab
 import pytest
+from starts import PROGRAM, bench, eal, start  # noqa: F401 (bench is a fixture)
 
-PROGRAM = os.path.join(lab.build_dir(), "app/dpdk-wg")
 EXAMPLES = os.path.join(lab.ROOT, "tests/vectors/examples")
-
-
-def start(namespace, *argv, timeout=20):
-    """Runs the program, which is expected to end by itself; returns (status, its own lines)."""
-    done = namespace.run(PROGRAM, *argv, check=False, timeout=timeout)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("dpdk-wg: ")]
-    return done.returncode, lines
-
-
-@pytest.fixture
-def bench():
-    with lab.Lab() as made:
-        made.gw = made.namespace("gw")
-        made.gw.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
-        made.port(made.gw, "v_out")
-        yield made
-
-
-def eal(bench, *more):
-    return ["--no-pci", "--no-huge", "-m", "256", "--file-prefix", bench.prefix, "--lcores",
-            "0@0,1@1", "--vdev", "net_af_packet0,iface=v_out", *more]
 
 
 def links(bench):
