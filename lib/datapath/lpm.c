@@ -20,10 +20,17 @@
 #include "datapath/lpm_node.h"
 #include "datapath/reclaim.h"
 
-/* Buckets come from chunks, in sizes of whole LPM_ALIGN; the largest is 128 bytes. */
-#define BUCKET_BYTES(n) (sizeof(struct lpm_bucket) + (n) * sizeof(struct lpm_entry))
-#define BUCKET_SIZES	((BUCKET_BYTES(LPM_BUCKET_MAX) + LPM_ALIGN - 1) / LPM_ALIGN)
-#define CHUNK_MIN	2048
+/*
+ * Buckets take LPM_ALIGN bytes or two, four, eight times that, so that none crosses more cache
+ * lines than it must. The largest come from chunks, the others are halves of larger ones.
+ */
+#define BUCKET_SIZES	 4
+#define BUCKET_BYTES_MAX (LPM_ALIGN << (BUCKET_SIZES - 1))
+#define CHUNK_MIN	 2048
+
+static_assert(offsetof(union lpm_bucket, v4.entries[LPM_BUCKET_MAX]) == 64, "a cache line");
+static_assert(offsetof(union lpm_bucket, v6.entries[LPM_BUCKET_MAX]) == 128, "two of them");
+static_assert(BUCKET_BYTES_MAX == 128, "the largest bucket");
 
 /* A node may be so much larger than its content: words for each one that holds something. */
 #define WORDS_PER_USED 8
@@ -162,7 +169,7 @@ static void free_chunks(struct dp_lpm *lpm)
 	lpm->chunk_at = lpm->chunk_end = NULL;
 }
 
-/* Each chunk is as large as all before it, up to a huge page. What is left of the last is lost. */
+/* Each chunk is as large as all before it, up to a huge page. */
 static bool add_chunk(struct dp_lpm *lpm)
 {
 	size_t bytes = lpm->chunks ? 2 * lpm->chunks->bytes : CHUNK_MIN;
@@ -177,42 +184,53 @@ static bool add_chunk(struct dp_lpm *lpm)
 	chunk->bytes = bytes;
 	lpm->chunks = chunk;
 	lpm->bytes += bytes;
-	lpm->chunk_at = (uint8_t *)chunk + 64;
+	lpm->chunk_at = (uint8_t *)chunk + BUCKET_BYTES_MAX;
 	lpm->chunk_end = (uint8_t *)chunk + bytes;
 	return true;
 }
 
-static unsigned bucket_size(unsigned n)
+/* Which of the sizes a bucket of n entries has. */
+static unsigned bucket_size(unsigned n, bool v6)
 {
-	return (unsigned)((BUCKET_BYTES(n) + LPM_ALIGN - 1) / LPM_ALIGN) - 1;
+	size_t bytes = v6 ? offsetof(union lpm_bucket, v6.entries[n])
+			  : offsetof(union lpm_bucket, v4.entries[n]);
+	unsigned size = 0;
+
+	while ((size_t)LPM_ALIGN << size < bytes)
+		size++;
+	return size;
 }
 
-static struct lpm_bucket *allocate_bucket(struct dp_lpm *lpm, unsigned n)
+static void put_bucket(struct dp_lpm *lpm, unsigned size, void *bucket)
 {
-	unsigned size = bucket_size(n);
+	struct free_bucket *freed = bucket;
+
+	freed->next = lpm->free[size];
+	lpm->free[size] = freed;
+}
+
+static void *take_bucket(struct dp_lpm *lpm, unsigned size)
+{
 	struct free_bucket *bucket = lpm->free[size];
 
 	if (bucket) {
 		lpm->free[size] = bucket->next;
-	} else {
-		size_t bytes = (size + 1) * LPM_ALIGN;
-
-		if ((size_t)(lpm->chunk_end - lpm->chunk_at) < bytes && !add_chunk(lpm))
-			return NULL;
+	} else if (size < BUCKET_SIZES - 1) {
+		bucket = take_bucket(lpm, size + 1);
+		if (bucket)
+			put_bucket(lpm, size, (uint8_t *)bucket + ((size_t)LPM_ALIGN << size));
+	} else if (lpm->chunk_at < lpm->chunk_end || add_chunk(lpm)) {
 		bucket = (struct free_bucket *)lpm->chunk_at;
-		lpm->chunk_at += bytes;
+		lpm->chunk_at += BUCKET_BYTES_MAX;
 	}
-	lpm->buckets++;
-	return (struct lpm_bucket *)bucket;
+	return bucket;
 }
 
-static void free_bucket(struct dp_lpm *lpm, struct lpm_bucket *bucket)
+static void free_bucket(struct dp_lpm *lpm, uint64_t word)
 {
-	unsigned size = bucket_size(bucket->n);
-	struct free_bucket *freed = (struct free_bucket *)bucket;
+	unsigned size = bucket_size(lpm_bucket_entries(word), word & LPM_BUCKET_V6);
 
-	freed->next = lpm->free[size];
-	lpm->free[size] = freed;
+	put_bucket(lpm, size, lpm_bucket_of(word));
 	if (--lpm->buckets == 0)
 		free_chunks(lpm);
 }
@@ -226,7 +244,7 @@ static size_t node_bytes(unsigned bits)
 static void free_word(struct dp_lpm *lpm, uint64_t word)
 {
 	if (lpm_tag(word) == LPM_BUCKET) {
-		free_bucket(lpm, lpm_bucket_of(word));
+		free_bucket(lpm, word);
 	} else if (lpm_tag(word) >= LPM_NODE) {
 		struct lpm_node *node = lpm_node_of(word);
 		size_t n = (size_t)1 << node->bits;
@@ -318,33 +336,48 @@ static uint32_t count_inside(const struct shadow *shadow, uint32_t at, unsigned 
 	return node->count - (node->len == len && node->value != DP_LPM_NONE);
 }
 
-/* Appends the prefixes longer than len, inner ones first. */
-static void collect(
-	const struct shadow *shadow, uint32_t at, unsigned len, struct lpm_bucket *bucket)
+static void write_entry(uint64_t word, unsigned i, const struct shadow_node *node)
+{
+	union lpm_bucket *bucket = lpm_bucket_of(word);
+
+	if (word & LPM_BUCKET_V6)
+		bucket->v6.entries[i] = (struct lpm_entry6){node->key, node->value, node->len};
+	else
+		bucket->v4.entries[i] = (struct lpm_entry4){
+			(uint32_t)(node->key.hi >> 32),
+			(uint32_t)(lpm_key_mask(node->len).hi >> 32),
+			node->value,
+		};
+}
+
+/* Adds the prefixes longer than len to the word's bucket of n entries so far, inner ones first. */
+static unsigned collect(
+	const struct shadow *shadow, uint32_t at, unsigned len, uint64_t word, unsigned n)
 {
 	const struct shadow_node *node = shadow_at(shadow, at);
 
 	if (!at)
-		return;
-	collect(shadow, node->child[0], len, bucket);
-	collect(shadow, node->child[1], len, bucket);
+		return n;
+	n = collect(shadow, node->child[0], len, word, n);
+	n = collect(shadow, node->child[1], len, word, n);
 	if (node->value != DP_LPM_NONE && node->len > len)
-		bucket->entries[bucket->n++] =
-			(struct lpm_entry){node->key, node->value, node->len};
+		write_entry(word, n++, node);
+	return n;
 }
 
-static int build_bucket(
-	struct dp_lpm *lpm, unsigned len, uint32_t at, uint32_t miss, uint64_t *word)
+static int build_bucket(struct dp_lpm *lpm, const struct lpm_table *table, unsigned len,
+	uint32_t at, uint32_t miss, uint64_t *word)
 {
-	struct lpm_bucket *bucket = allocate_bucket(lpm, count_inside(&lpm->shadow, at, len));
+	bool v6 = table->address_bits == 128;
+	unsigned n = count_inside(&lpm->shadow, at, len);
+	union lpm_bucket *bucket = take_bucket(lpm, bucket_size(n, v6));
 
 	if (!bucket)
 		return -ENOMEM;
+	lpm->buckets++;
 	bucket->miss = miss;
-	bucket->n = 0;
-	bucket->stale = false;
-	collect(&lpm->shadow, at, len, bucket);
-	*word = lpm_word_of_bucket(bucket);
+	*word = lpm_word_of_bucket(bucket, n, v6);
+	collect(&lpm->shadow, at, len, *word, 0);
 	return 0;
 }
 
@@ -481,7 +514,7 @@ static int build_word(struct dp_lpm *lpm, const struct lpm_table *table, unsigne
 		return 0;
 	}
 	if (inside <= LPM_BUCKET_MAX)
-		return build_bucket(lpm, len, at, miss, word);
+		return build_bucket(lpm, table, len, at, miss, word);
 	return build_node(lpm, table, len, at, miss, word);
 }
 
@@ -539,22 +572,41 @@ static void refresh_words(struct dp_lpm *lpm, uint64_t *words, unsigned n_bits, 
 		refresh_words(lpm, words + ((size_t)1 << n_bits), n_bits, len, half[1], miss);
 }
 
-/* Brings a bucket up to date, in which a prefix has changed. */
-static void refresh_bucket(
-	struct dp_lpm *lpm, struct lpm_bucket *bucket, uint32_t at, uint32_t miss)
+struct entry {
+	struct lpm_key key;
+	unsigned len;
+	uint32_t *value;
+};
+
+static struct entry read_entry(uint64_t word, unsigned i)
 {
-	bucket->stale = false;
-	store_value(&bucket->miss, miss);
-	for (uint32_t i = 0; i < bucket->n; i++) {
-		struct lpm_entry *entry = &bucket->entries[i];
+	union lpm_bucket *bucket = lpm_bucket_of(word);
+	struct lpm_entry4 *v4 = &bucket->v4.entries[i];
+	struct lpm_entry6 *v6 = &bucket->v6.entries[i];
+
+	if (word & LPM_BUCKET_V6)
+		return (struct entry){v6->key, v6->len, &v6->value};
+	return (struct entry){
+		{(uint64_t)v4->key << 32, 0}, (unsigned)__builtin_popcount(v4->mask), &v4->value};
+}
+
+/* Brings a bucket up to date, in which a prefix has changed. */
+static void refresh_bucket(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32_t miss)
+{
+	uint64_t stale = 0;
+
+	store_value(&lpm_bucket_of(*word)->miss, miss);
+	for (unsigned i = 0; i < lpm_bucket_entries(*word); i++) {
+		struct entry entry = read_entry(*word, i);
 		uint32_t below = at, value = miss;
 
-		shadow_descend(&lpm->shadow, &below, &value, entry->key, entry->len);
-		store_value(&entry->value, value);
+		shadow_descend(&lpm->shadow, &below, &value, entry.key, entry.len);
+		store_value(entry.value, value);
 		/* One that is no prefix any more answers as its surroundings do. */
-		if (!is_prefix(&lpm->shadow, below, entry->len))
-			bucket->stale = true;
+		if (!is_prefix(&lpm->shadow, below, entry.len))
+			stale = LPM_BUCKET_STALE;
 	}
+	store_word(word, (*word & ~LPM_BUCKET_STALE) | stale);
 }
 
 /*
@@ -566,11 +618,9 @@ static void refresh_word(struct dp_lpm *lpm, uint64_t *word, uint32_t at, uint32
 	if (lpm_tag(*word) == LPM_VALUE) {
 		store_word(word, lpm_word_of_value(miss));
 	} else if (lpm_tag(*word) == LPM_BUCKET) {
-		struct lpm_bucket *bucket = lpm_bucket_of(*word);
-
-		store_value(&bucket->miss, miss);
-		if (bucket->stale)
-			refresh_bucket(lpm, bucket, at, miss);
+		store_value(&lpm_bucket_of(*word)->miss, miss);
+		if (*word & LPM_BUCKET_STALE)
+			refresh_bucket(lpm, word, at, miss);
 	} else {
 		struct lpm_node *node = lpm_node_of(*word);
 
@@ -637,7 +687,7 @@ static int carry_over(
 		}
 		if (!is_node) {
 			assert(lpm_tag(*word) == LPM_BUCKET);
-			refresh_bucket(lpm, lpm_bucket_of(*word), at, miss);
+			refresh_bucket(lpm, word, at, miss);
 			return 0;
 		}
 		assert(len >= node->pos && lpm_key_match(key, node->key, node->pos));

@@ -8,11 +8,11 @@
  * change, never anything else. Readers report quiescent to the reclaim queue's rte_rcu_qsbr; the
  * table itself must outlive them (retire it, then dp_lpm_destroy() in the callback).
  *
- * Memory: the C heap; an empty table takes less than a kilobyte, a large one some 160 bytes for
- * each prefix. A change takes a few microseconds, but for a prefix that covers very many others
- * (their surroundings get new answers) and when the content has doubled (the table is built anew
- * beside the old one): then up to 0.3 microseconds for each prefix concerned, a quarter of a second
- * for a million of them. At most 8 million prefixes of both families together.
+ * Memory: the C heap; an empty table takes less than a kilobyte, a large one some 140 bytes for
+ * each prefix of IPv4, 160 of IPv6. A change takes a few microseconds, but for a prefix that covers
+ * very many others (their surroundings get new answers) and when the content has doubled (the table
+ * is built anew beside the old one): then up to 0.3 microseconds for each prefix concerned, a
+ * quarter of a second for a million of them. At most 8 million prefixes of both families together.
  */
 #ifndef DATAPATH_LPM_H
 #define DATAPATH_LPM_H

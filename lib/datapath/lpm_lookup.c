@@ -16,21 +16,41 @@ INLINE struct lpm_key load_key(const uint8_t *addr, bool v6)
 	return (struct lpm_key){(uint64_t)load_be32(addr) << 32, 0};
 }
 
-/* The answer of a bucket. An entry's length is at least 1. */
-INLINE uint32_t search_bucket(const struct lpm_bucket *bucket, struct lpm_key addr, bool v6)
+/* The answer of the bucket that word leads to, by address family. It has at least one entry. */
+INLINE uint32_t search_bucket4(uint64_t word, struct lpm_key addr)
 {
-	for (uint32_t i = 0; i < bucket->n; i++) {
-		const struct lpm_entry *entry = &bucket->entries[i];
+	const union lpm_bucket *bucket = lpm_bucket_of(word);
+	const struct lpm_entry4 *entry = bucket->v4.entries;
+	const struct lpm_entry4 *end = entry + lpm_bucket_entries(word);
+	uint32_t key = (uint32_t)(addr.hi >> 32);
+
+	do {
+		if (((key ^ entry->key) & entry->mask) == 0)
+			return lpm_load_value(&entry->value);
+	} while (++entry < end);
+	return lpm_load_value(&bucket->miss);
+}
+
+/* An entry's length is at least 1. */
+INLINE uint32_t search_bucket6(uint64_t word, struct lpm_key addr)
+{
+	const union lpm_bucket *bucket = lpm_bucket_of(word);
+	const struct lpm_entry6 *entry = bucket->v6.entries;
+	const struct lpm_entry6 *end = entry + lpm_bucket_entries(word);
+
+	do {
 		unsigned __int128 differ = addr.hi ^ entry->key.hi;
 
-		if (v6)
-			differ = (differ << 64 | (addr.lo ^ entry->key.lo)) >> (128 - entry->len);
-		else
-			differ = (uint64_t)differ >> (64 - entry->len);
+		differ = (differ << 64 | (addr.lo ^ entry->key.lo)) >> (128 - entry->len);
 		if (differ == 0)
 			return lpm_load_value(&entry->value);
-	}
+	} while (++entry < end);
 	return lpm_load_value(&bucket->miss);
+}
+
+INLINE uint32_t search_bucket(uint64_t word, struct lpm_key addr, bool v6)
+{
+	return v6 ? search_bucket6(word, addr) : search_bucket4(word, addr);
 }
 
 /* Where the word for addr lies in the node that word leads to, without a branch. */
@@ -56,7 +76,7 @@ INLINE uint32_t lookup(const struct lpm_table *table, const uint8_t *addr, bool 
 	while (lpm_tag(word) >= LPM_NODE)
 		word = lpm_load(find_place(word, key, v6));
 	if (lpm_tag(word) == LPM_BUCKET)
-		return search_bucket(lpm_bucket_of(word), key, v6);
+		return search_bucket(word, key, v6);
 	return lpm_value_of(word);
 }
 
@@ -122,7 +142,7 @@ INLINE void follow_words(struct walk *walk, uint32_t *values, bool v6)
 		uint64_t word = walk->words[k];
 
 		if (lpm_tag(word) == LPM_BUCKET) {
-			values[i] = search_bucket(lpm_bucket_of(word), walk->keys[i], v6);
+			values[i] = search_bucket(word, walk->keys[i], v6);
 			continue;
 		}
 		walk->places[i] = find_place(word, walk->keys[i], v6);
@@ -156,8 +176,7 @@ INLINE void lookup_bulk(const struct lpm_table *table, const uint8_t *const *add
 		for (unsigned i = 0; i < n; i++)
 			values[i] = lpm_tag(word) == LPM_VALUE
 					    ? lpm_value_of(word)
-					    : search_bucket(lpm_bucket_of(word),
-						      load_key(addrs[i], v6), v6);
+					    : search_bucket(word, load_key(addrs[i], v6), v6);
 		return;
 	}
 	for (; n > LIMIT_BURST; n -= LIMIT_BURST, addrs += LIMIT_BURST, values += LIMIT_BURST)

@@ -4,7 +4,8 @@
  * known of a range of addresses.
  *
  *   value   one answer for the whole range
- *   bucket  up to LPM_BUCKET_MAX prefixes inside it, and the answer for the rest
+ *   bucket  up to LPM_BUCKET_MAX prefixes inside it, and the answer for the rest; the word says how
+ *           many
  *   node    an array of 2^bits words, one for each value of bits address bits from pos on; if pos
  *           lies behind the range's own length, the bits between are compared first (skip) and
  *           node->miss is the answer where they differ
@@ -24,21 +25,32 @@
 
 #include "datapath/lpm_shadow.h"
 
-#define LPM_BUCKET_MAX 5 /* fills two cache lines */
+#define LPM_BUCKET_MAX 5 /* fills a cache line of IPv4's, two of IPv6's */
 #define LPM_BITS_MAX   24
-#define LPM_ALIGN      32
+#define LPM_ALIGN      16
 
-struct lpm_entry {
+struct lpm_entry4 {
+	uint32_t key, mask;
+	uint32_t value;
+};
+
+struct lpm_entry6 {
 	struct lpm_key key;
 	uint32_t value;
 	uint32_t len;
 };
 
-struct lpm_bucket {
+/* A prefix inside another one stands before it. Has room for as many entries as its word says. */
+union lpm_bucket {
 	uint32_t miss;
-	uint16_t n;
-	bool stale;		    /* an entry is no prefix any more [control] */
-	struct lpm_entry entries[]; /* a prefix inside another one stands before it */
+	struct {
+		uint32_t miss;
+		struct lpm_entry4 entries[LPM_BUCKET_MAX];
+	} v4;
+	struct {
+		uint32_t miss;
+		struct lpm_entry6 entries[LPM_BUCKET_MAX];
+	} v6;
 };
 
 struct lpm_node {
@@ -50,8 +62,9 @@ struct lpm_node {
 };
 
 /*
- * A word's lowest two bits are its tag. A value stands in the upper half. A pointer takes bits 5 to
- * 51 (addresses of user space have fewer), a node's pos and bits the twelve above.
+ * A word's lowest two bits are its tag. A value stands in the upper half. A pointer takes bits 4 to
+ * 51 (addresses of user space have fewer), a node's pos and bits the twelve above, or what there is
+ * to know of a bucket before it comes from memory.
  */
 enum lpm_tag {
 	LPM_VALUE = 0,
@@ -60,7 +73,10 @@ enum lpm_tag {
 	LPM_NODE_SKIP = 3,
 };
 
-#define LPM_POINTER 0x000fffffffffffe0ull
+#define LPM_POINTER 0x000ffffffffffff0ull
+
+#define LPM_BUCKET_STALE (1ull << 62) /* an entry is no prefix any more [control] */
+#define LPM_BUCKET_V6	 (1ull << 63) /* [control] */
 
 static inline enum lpm_tag lpm_tag(uint64_t word)
 {
@@ -77,9 +93,14 @@ static inline uint32_t lpm_value_of(uint64_t word)
 	return (uint32_t)(word >> 32);
 }
 
-static inline struct lpm_bucket *lpm_bucket_of(uint64_t word)
+static inline union lpm_bucket *lpm_bucket_of(uint64_t word)
 {
-	return (struct lpm_bucket *)(word & LPM_POINTER);
+	return (union lpm_bucket *)(word & LPM_POINTER);
+}
+
+static inline unsigned lpm_bucket_entries(uint64_t word)
+{
+	return (unsigned)(word >> 52 & 7);
 }
 
 static inline struct lpm_node *lpm_node_of(uint64_t word)
@@ -87,9 +108,9 @@ static inline struct lpm_node *lpm_node_of(uint64_t word)
 	return (struct lpm_node *)(word & LPM_POINTER);
 }
 
-static inline uint64_t lpm_word_of_bucket(const struct lpm_bucket *bucket)
+static inline uint64_t lpm_word_of_bucket(const union lpm_bucket *bucket, unsigned n, bool v6)
 {
-	return (uintptr_t)bucket | LPM_BUCKET;
+	return (uintptr_t)bucket | LPM_BUCKET | (uint64_t)n << 52 | (v6 ? LPM_BUCKET_V6 : 0);
 }
 
 static inline uint64_t lpm_word_of_node(const struct lpm_node *node, bool skip)
