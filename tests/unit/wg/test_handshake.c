@@ -207,7 +207,8 @@ static void test_crossing_initiations_keep_the_session_in_use(void **state)
 	world_send_packet(w, 1);
 	assert_true(world_run_until_changed(w, &w->nodes[1]->counts.initiations, 20 * SEC) != 0);
 	w->delivered = w->sent - 1;
-	world_deliver_one(w); /* of all that, only 1's initiation, as nothing came back for its packet */
+	world_deliver_one(
+		w); /* of all that, only 1's initiation, as nothing came back for its packet */
 	assert_int_equal(w->nodes[0]->counts.responses, 1);
 	world_send_packet(w, 0);
 	assert_int_equal(w->sent - w->delivered, 2);
