@@ -282,8 +282,12 @@ class Lab:
         gateway.ip("link", "set", netdev, "arp", "off")
         gateway.ip("link", "set", netdev, "up")
 
-    def stop(self, process, number=signal.SIGTERM, timeout=10):
-        """Ends a process of this lab and returns its exit status."""
+    def stop(self, process, number=signal.SIGTERM, timeout=240):
+        """
+        Ends a process of this lab and returns its exit status. The kernel takes its time to remove
+        network devices (it was seen in the request to set one down) while it still tidies up the
+        namespaces of earlier tests on saturated CPUs.
+        """
         if process.poll() is None:
             # `ip netns exec` becomes the program: the pid is the program's own.
             process.send_signal(number)
