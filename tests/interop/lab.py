@@ -210,9 +210,9 @@ class Gateway:
 
         wait_for("dpdk-wg's socket", ready, timeout=20)
 
-    def stop(self, number=signal.SIGTERM):
+    def stop(self, number=signal.SIGTERM, timeout=10):
         """Ends the program and returns its exit status."""
-        return self.lab.stop(self.process, number)
+        return self.lab.stop(self.process, number, timeout)
 
     def tail(self, lines=15):
         with open(self.process.log, encoding="utf-8", errors="replace") as file:
@@ -282,12 +282,8 @@ class Lab:
         gateway.ip("link", "set", netdev, "arp", "off")
         gateway.ip("link", "set", netdev, "up")
 
-    def stop(self, process, number=signal.SIGTERM, timeout=240):
-        """
-        Ends a process of this lab and returns its exit status. The kernel takes its time to remove
-        network devices (it was seen in the request to set one down) while it still tidies up the
-        namespaces of earlier tests on saturated CPUs.
-        """
+    def stop(self, process, number=signal.SIGTERM, timeout=10):
+        """Ends a process of this lab and returns its exit status."""
         if process.poll() is None:
             # `ip netns exec` becomes the program: the pid is the program's own.
             process.send_signal(number)

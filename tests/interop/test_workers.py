@@ -100,4 +100,6 @@ def test_ends_cleanly_while_saturated(two_workers):
     before = sum(w["received"] for w in workers(site))
     lab.wait_for("traffic", lambda: sum(w["received"] for w in workers(site)) > before + 50000)
     print("workers:", workers(site), "drops:", site.gateway.drops())
-    assert site.gateway.stop() == 0, site.gateway.tail()
+    # On saturated CPUs the kernel's rcu_barrier(), behind which a TUN device goes, waits for what
+    # the namespaces of a whole run have left to be freed.
+    assert site.gateway.stop(timeout=240) == 0, site.gateway.tail()
