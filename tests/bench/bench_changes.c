@@ -235,7 +235,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv, &options);
 	if (options.json != NULL && (json = fopen(options.json, "w")) == NULL)
 		die("cannot write the JSON file");
-	world_start(PEERS + COMERS, false);
+	world_start(PEERS + COMERS, false, false);
 	world_add_peers(PEERS);
 	player_init(&player, 0);
 	player.peer_count = PEERS;

@@ -204,7 +204,7 @@ int main(int argc, char **argv)
 	most = options.counts[options.n - 1];
 	if (options.json != NULL && (json = fopen(options.json, "w")) == NULL)
 		die("cannot write the JSON file");
-	world_start(most, false);
+	world_start(most, false, false);
 	sessions = calloc(most, sizeof(*sessions));
 	indices = wg_index_table_create(draw, NULL);
 	create_hash(most);

@@ -12,10 +12,11 @@
  *                  there is one peer, with a worker that helps another (datapath/spread.h). As a
  *                  control, each size's AEAD in one thread and in two, that share nothing: what
  *                  the machine lets two threads gain at best
+ *   --outer6       the outer packets are IPv6's, with their UDP checksums by the program
  *   --huge         EAL with hugepages
  *
  * Usage: bench_pipeline [--rounds N] [--peers N,N...] [--sizes N,N...] [--run N] [--helper CPU]
- *                       [--stages] [--huge] [--json FILE]
+ *                       [--stages] [--outer6] [--huge] [--json FILE]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ struct options {
 	unsigned run[MAX_LIST], second[MAX_LIST];
 	unsigned peers[MAX_LIST], peer_counts;
 	unsigned sizes[MAX_LIST], size_counts;
-	bool two, stages, huge;
+	bool two, stages, outer6, huge;
 	const char *json;
 };
 
@@ -271,10 +272,11 @@ static void report(
 		return;
 	}
 	snprintf(row, sizeof(row),
-		"{\"bench\":\"pipeline\",\"direction\":\"%s\",\"size\":%u,\"peers\":%u,\"run\":%u,"
+		"{\"bench\":\"%s\",\"direction\":\"%s\",\"size\":%u,\"peers\":%u,\"run\":%u,"
 		"\"workers\":%u,\"helped\":%s,\"cycles\":%.1f,\"aead_cycles\":%.1f}",
-		direction, c->size, c->peers, options->run[0], c->kind == ALONE ? 1 : 2,
-		c->kind == HELPED ? "true" : "false", cycles, aead);
+		options->outer6 ? "pipeline6" : "pipeline", direction, c->size, c->peers,
+		options->run[0], c->kind == ALONE ? 1 : 2, c->kind == HELPED ? "true" : "false",
+		cycles, aead);
 	write_row(json, row);
 }
 
@@ -384,11 +386,14 @@ static void parse_options(int argc, char **argv, struct options *options)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--stages") == 0)
 			options->stages = true;
+		else if (strcmp(argv[i], "--outer6") == 0)
+			options->outer6 = true;
 		else if (strcmp(argv[i], "--huge") == 0)
 			options->huge = true;
 		else if (i + 1 == argc || !parse_valued(argv[i], argv[i + 1], options))
 			die("usage: bench_pipeline [--rounds N] [--sizes N,...] [--peers N,...] "
-			    "[--run N] [--helper CPU] [--stages] [--huge] [--json FILE]");
+			    "[--run N] [--helper CPU] [--stages] [--outer6] [--huge] [--json "
+			    "FILE]");
 		else
 			i++;
 	}
@@ -409,7 +414,7 @@ int main(int argc, char **argv)
 	parse_options(argc, argv, &options);
 	if (options.json != NULL && (json = fopen(options.json, "w")) == NULL)
 		die("cannot write the JSON file");
-	world_start(most_peers(&options), options.huge);
+	world_start(most_peers(&options), options.huge, options.outer6);
 	world_add_peers(most_peers(&options));
 	player_init(&first, 0);
 	first.run = options.run[0];

@@ -41,6 +41,9 @@ static const uint64_t born_ns = 1000 * NS_PER_SEC;
 static struct far *fars;
 static struct near *nears;
 static unsigned peer_count, most;
+static struct endpoint near_end, far_end;    /* of all tunnels */
+static uint8_t far_header[OUTER_HEADER_MAX]; /* of what the far end sends */
+static unsigned far_header_bytes;
 static uint64_t random_state = 1;
 static pthread_t thread;
 
@@ -79,28 +82,38 @@ static void set_up_ports(void)
 	dp_set_port(world_dp, WORLD_INNER_PORT, &port);
 }
 
+static void set_up_ends(bool outer6)
+{
+	uint8_t macs[12];
+	near_end.port = 51820;
+	far_end.port = 40000;
+	ip_addr_parse(outer6 ? "2001:db8::1" : "198.51.100.1", &near_end.addr);
+	ip_addr_parse(outer6 ? "2001:db8:9::9" : "203.0.113.9", &far_end.addr);
+	memcpy(macs, outer_mac, 6);
+	memcpy(macs + 6, far_mac, 6);
+	far_header_bytes = outer_prepare(far_header, macs, &far_end, &near_end, 0);
+}
+
 static void set_up_routes(void)
 {
 	struct dp_nexthop inner = {.kind = DP_NEXTHOP_PORT, .port = WORLD_INNER_PORT};
 	struct dp_nexthop tunnel = {.kind = DP_NEXTHOP_WG, .interface = 0};
-	struct ip_addr local;
 	struct ip_prefix lan, wan;
 	memcpy(inner.ether, far_mac, 6);
 	memcpy(inner.ether + 6, inner_mac, 6);
-	ip_addr_parse("198.51.100.1", &local);
 	ip_prefix_parse("192.168.0.0/16", &lan);
 	ip_prefix_parse("10.0.0.0/8", &wan);
 	if (dp_add_interface(world_dp, 0, WORLD_MTU) != 0 ||
 		dp_set_nexthop(world_dp, 0, &inner) != 0 ||
 		dp_set_nexthop(world_dp, 1, &tunnel) != 0 ||
-		dp_set_locals(world_dp, &local, 1) != 0 ||
+		dp_set_locals(world_dp, &near_end.addr, 1) != 0 ||
 		dp_lpm_set(world_dp->routes, &lan, 0) != 0 ||
 		dp_lpm_set(world_dp->routes, &wan, 1) != 0)
 		die("no memory");
 	dp_interface_set_listen_port(world_dp, 0, 51820);
 }
 
-void world_start(unsigned most_peers, bool huge)
+void world_start(unsigned most_peers, bool huge, bool outer6)
 {
 	if (eal_start_pages(256 + most_peers / 1024, huge) < 0)
 		die("EAL does not start");
@@ -109,6 +122,7 @@ void world_start(unsigned most_peers, bool huge)
 	most = most_peers;
 	if (fars == NULL || nears == NULL || dp_create(2, &world_dp) != 0)
 		die("no memory");
+	set_up_ends(outer6);
 	set_up_ports();
 	set_up_routes();
 }
@@ -179,16 +193,13 @@ static void retire_session(struct wg_session *session)
 void world_add_peer(uint32_t id)
 {
 	struct dp_outer outer = {.port = WORLD_OUTER_PORT};
-	struct endpoint src = {.port = 51820}, dst = {.port = 40000};
 	struct ip_prefix prefix = prefix_of(id);
 	uint8_t macs[12];
 	for (unsigned i = 0; i < WG_KEY_BYTES; i++)
 		fars[id].key[i] = (uint8_t)random_of(&random_state);
-	ip_addr_parse("198.51.100.1", &src.addr);
-	ip_addr_parse("203.0.113.9", &dst.addr);
 	memcpy(macs, far_mac, 6);
 	memcpy(macs + 6, outer_mac, 6);
-	outer.header_len = outer_prepare(outer.header, macs, &src, &dst, 0) & 0x7f;
+	outer.header_len = outer_prepare(outer.header, macs, &near_end, &far_end, 0) & 0x7f;
 	dp_publish_peer(world_dp, id, 0);
 	if (dp_peer_set_outer(world_dp, id, &outer) != 0 ||
 		dp_set_allowed_ip(world_dp, &prefix, id) != 0)
@@ -310,23 +321,17 @@ static unsigned padded_bytes(unsigned size)
 	return RTE_MIN((size + 15) & ~15u, (unsigned)WORLD_MTU);
 }
 
-/* All but the seal. */
+/* All but the seal and the outer header. */
 static struct aead_op make_inbound(struct rte_mbuf *m, unsigned size, uint32_t id)
 {
 	unsigned padded = padded_bytes(size);
 	uint32_t index = atomic_load_explicit(&fars[id].index, memory_order_acquire);
-	uint8_t *frame = append(m, 14 + 28 + 32 + padded);
-	uint8_t *udp = frame + 34, *message = frame + 42, *text = message + 16;
+	uint8_t *frame = append(m, far_header_bytes + 32 + padded);
+	uint8_t *message = frame + far_header_bytes, *text = message + 16;
 	if (fars[id].sealed_for != index) {
 		fars[id].sealed_for = index;
 		fars[id].counter = 0;
 	}
-	put_ether(frame, outer_mac);
-	put_ipv4(frame + 14, 28 + 32 + padded, 0xcb007109, 0xc6336401);
-	store_be16(udp + UDP_SRC_PORT, 40000);
-	store_be16(udp + UDP_DST_PORT, 51820);
-	store_be16(udp + UDP_LENGTH, (uint16_t)(8 + 32 + padded));
-	store_be16(udp + UDP_CHECKSUM, 0);
 	store_le32(message, WG_MSG_DATA);
 	store_le32(message + 4, index);
 	store_le64(message + 8, fars[id].counter);
@@ -338,6 +343,26 @@ static struct aead_op make_inbound(struct rte_mbuf *m, unsigned size, uint32_t i
 		.counter = fars[id].counter++,
 		.len = padded,
 	};
+}
+
+/* The outer header of a sealed message; without a UDP checksum where there may be none. */
+static void finish_inbound(struct rte_mbuf *m)
+{
+	uint8_t *frame = rte_pktmbuf_mtod(m, uint8_t *);
+	unsigned message = m->data_len - far_header_bytes;
+	memcpy(frame, far_header, far_header_bytes);
+	outer_finish(frame, far_header_bytes, message, 0, 0);
+	if (far_end.addr.family == IP_V4)
+		outer_omit_udp_checksum(frame);
+	else
+		outer_complete_udp_checksum(frame, far_header_bytes, message);
+}
+
+static void seal_inbound(struct player *player, struct aead_op *ops, struct rte_mbuf **mbufs)
+{
+	aead_batch_seal(player->sealer, ops, WORLD_BURST);
+	for (unsigned i = 0; i < WORLD_BURST; i++)
+		finish_inbound(mbufs[i]);
 }
 
 void player_make(struct player *player, enum direction direction, unsigned size)
@@ -356,7 +381,7 @@ void player_make(struct player *player, enum direction direction, unsigned size)
 		}
 		ops[i % WORLD_BURST] = make_inbound(player->mbufs[i], size, id);
 		if (i % WORLD_BURST == WORLD_BURST - 1)
-			aead_batch_seal(player->sealer, ops, WORLD_BURST);
+			seal_inbound(player, ops, &player->mbufs[i + 1 - WORLD_BURST]);
 	}
 	player->sent = 0;
 }

@@ -50,8 +50,11 @@ extern struct dp *world_dp;
 void die(const char *what);
 uint64_t random_of(uint64_t *state);
 
-/* EAL, with hugepages or without, for so many peers; two workers, and no peer yet. */
-void world_start(unsigned most_peers, bool huge);
+/*
+ * EAL, with hugepages or without, for so many peers; two workers, and no peer yet. outer6: between
+ * the ends of the tunnels is IPv6, whose UDP checksums the ports leave to the program.
+ */
+void world_start(unsigned most_peers, bool huge, bool outer6);
 void world_stop(void);
 /* Adds peers up to a number of them. */
 void world_add_peers(unsigned count);
