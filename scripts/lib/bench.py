@@ -98,10 +98,12 @@ def measure_prefixes(quick):
     rows, content, made = [], None, {}
     for line in done.stdout.splitlines():
         words = line.split()
-        inserted = re.match(r"  (\S+) +inserted in ([\d.]+) s, (\d+) MB", line)
+        inserted = re.match(r"  (\S+) +inserted in ([\d.]+) s, (\d+) MB, ([\d.]+) us a change",
+                            line)
         looked_up = re.match(r"  (\S+) +(\d+) keys: .* ([\d.]+) median", line)
         if inserted:
-            made[inserted[1]] = {"inserted_s": float(inserted[2]), "mb": int(inserted[3])}
+            made[inserted[1]] = {"inserted_s": float(inserted[2]), "mb": int(inserted[3]),
+                                  "change_us": float(inserted[4])}
         elif looked_up:
             rows.append({"bench": "prefixes", "content": content, "table": looked_up[1],
                          "keys": int(looked_up[2]), "cycles": float(looked_up[3]),

@@ -170,9 +170,10 @@ def prefixes(rows):
             any_row = next(iter(by.values()))
             lines.append([content if name == "dp_lpm" else "", name]
                          + [number(by[keys]["cycles"], 1) for keys in sorted(by)]
-                         + [number(any_row["inserted_s"], 2), number(any_row["mb"])])
+                         + [number(any_row["inserted_s"], 2), number(any_row["mb"]),
+                            number(any_row.get("change_us"), 2)])
     return table(["content", "table", "1,024 keys", "4,096 keys", "262,144 keys", "inserted in s",
-                  "MB"], lines)
+                  "MB", "µs a change"], lines)
 
 
 def handshake(rows):
