@@ -1,89 +1,47 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The automatic backend: our own kernel for this CPU where a burst fills its lanes, IPsec-MB, whose
- * latency for one packet is shorter, where it does not. Where a CPU can have no kernel of ours, all
- * is IPsec-MB's, or else libsodium's.
+ * latency for one packet is shorter, where that is quicker, as was measured once. Where a CPU can
+ * have no kernel of ours, all is IPsec-MB's, or else libsodium's.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
 #include "crypto/aead_batch_backend.h"
+#include "crypto/aead_costs.h"
+
+/* Measured by the first batch of its kind, and the same for all. */
+struct costs {
+	pthread_mutex_t lock;
+	bool known;
+	struct aead_costs seal, open;
+};
 
 struct context {
 	struct aead_batch batch;
 	struct aead_batch *across; /* packets */
 	struct aead_batch *alone;
-	bool (*better_alone)(const struct aead_op *ops, unsigned n);
+	const struct costs *costs;
 };
-
-static struct aead_batch *choose(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
-{
-	struct context *ctx = (struct context *)batch;
-
-	return ctx->better_alone(ops, n) ? ctx->alone : ctx->across;
-}
 
 static void seal(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
 {
-	batch = choose(batch, ops, n);
+	struct context *ctx = (struct context *)batch;
+	bool alone = aead_costs_better_alone(&ctx->costs->seal, ops, n);
+
+	batch = alone ? ctx->alone : ctx->across;
 	batch->ops->seal(batch, ops, n);
 }
 
 static uint64_t open(struct aead_batch *batch, const struct aead_op *ops, unsigned n)
 {
-	batch = choose(batch, ops, n);
+	struct context *ctx = (struct context *)batch;
+	bool alone = aead_costs_better_alone(&ctx->costs->open, ops, n);
+
+	batch = alone ? ctx->alone : ctx->across;
 	return batch->ops->open(batch, ops, n);
-}
-
-/* ---- choices, measured with bench_aead --grid ---- */
-
-#define BLOCK_BYTES 64
-
-/* What ChaCha20 takes for a burst: the blocks of the texts, and one more of each packet. */
-static unsigned count_blocks(const struct aead_op *ops, unsigned n)
-{
-	unsigned blocks = n;
-
-	for (unsigned i = 0; i < n; i++)
-		blocks += (ops[i].len + BLOCK_BYTES - 1) / BLOCK_BYTES;
-	return blocks;
-}
-
-/* How many lanes of the last of passes over so many are in use. */
-static unsigned last_pass(unsigned blocks, unsigned lanes)
-{
-	return (blocks - 1) % lanes + 1;
-}
-
-/* Lanes come in sets of 16; one packet's Poly1305 fills them from about 4 KiB on. */
-static bool better_alone_avx512(const struct aead_op *ops, unsigned n)
-{
-	unsigned blocks, last;
-
-	if (n > 3)
-		return false;
-	if (n == 1)
-		return ops[0].len < 4096;
-	blocks = count_blocks(ops, n);
-	last = last_pass(blocks, 32);
-	if (blocks <= 32)
-		return n == 2 && last > 16 && last < 20;
-	return blocks <= 80 && last <= (n == 2 ? 12 : 6);
-}
-
-/* Lanes come in sets of 8. */
-static bool better_alone_avx2(const struct aead_op *ops, unsigned n)
-{
-	unsigned blocks, last;
-
-	if (n > 2)
-		return false;
-	blocks = count_blocks(ops, n);
-	last = last_pass(blocks, 8);
-	if (n == 1)
-		return blocks < 24 || (blocks < 64 && last < 7);
-	return blocks > 16 && blocks < 40 && last < 3;
 }
 
 /* ---- creation ---- */
@@ -102,18 +60,30 @@ static const struct aead_batch_ops auto_avx512 = {
 static const struct aead_batch_ops auto_avx2 = {
 	.name = "auto (avx2)", .destroy = destroy, .seal = seal, .open = open};
 
+static int measure(struct costs *costs, struct aead_batch *across, struct aead_batch *alone)
+{
+	int err = 0;
+
+	pthread_mutex_lock(&costs->lock);
+	if (!costs->known)
+		err = aead_costs_measure(&costs->seal, &costs->open, across, alone);
+	costs->known |= err == 0;
+	pthread_mutex_unlock(&costs->lock);
+	return err;
+}
+
 /* Takes what it is made of, NULL included. */
 static struct aead_batch *combine(struct aead_batch *across, struct aead_batch *alone,
-	const struct aead_batch_ops *ops,
-	bool (*better_alone)(const struct aead_op *ops, unsigned n))
+	const struct aead_batch_ops *ops, struct costs *costs)
 {
 	struct context *ctx = across && alone ? malloc(sizeof(*ctx)) : NULL;
 	int error = errno;
 
-	if (ctx != NULL) {
-		*ctx = (struct context){{ops}, across, alone, better_alone};
+	if (ctx != NULL && (error = -measure(costs, across, alone)) == 0) {
+		*ctx = (struct context){{ops}, across, alone, costs};
 		return &ctx->batch;
 	}
+	free(ctx);
 	aead_batch_destroy(across);
 	aead_batch_destroy(alone);
 	errno = error;
@@ -122,18 +92,21 @@ static struct aead_batch *combine(struct aead_batch *across, struct aead_batch *
 
 struct aead_batch *aead_batch_auto_avx2(void)
 {
-	return combine(aead_batch_avx2_create(), aead_batch_ipsec_mb_avx2(), &auto_avx2,
-		better_alone_avx2);
+	static struct costs costs = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+	return combine(aead_batch_avx2_create(), aead_batch_ipsec_mb_avx2(), &auto_avx2, &costs);
 }
 
 struct aead_batch *aead_batch_auto_create(void)
 {
+	static struct costs with_avx512 = {.lock = PTHREAD_MUTEX_INITIALIZER};
+	static struct costs with_avx2 = {.lock = PTHREAD_MUTEX_INITIALIZER};
 	struct aead_batch *batch = combine(aead_batch_avx512_create(), aead_batch_ipsec_mb_create(),
-		&auto_avx512, better_alone_avx512);
+		&auto_avx512, &with_avx512);
 
 	if (batch == NULL && errno == ENOTSUP)
 		batch = combine(aead_batch_avx2_create(), aead_batch_ipsec_mb_create(), &auto_avx2,
-			better_alone_avx2);
+			&with_avx2);
 	if (batch == NULL && errno == ENOTSUP)
 		batch = aead_batch_ipsec_mb_create();
 	if (batch == NULL && errno == ENOTSUP)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the benchmarks and shows their figures: see scripts/bench."""
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -54,6 +55,38 @@ def rows_of(*argv):
         return json.load(file)
 
 
+HUGEPAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+HUGEPAGES_WANTED = 768  # for a million peers, and some to spare
+
+
+@contextlib.contextmanager
+def hugepages():
+    """Options for a benchmark: with hugepages if they can be had for the time."""
+    def read(name):
+        with open(HUGEPAGES + name, encoding="utf-8") as file:
+            return int(file.read())
+
+    def write(count):
+        with open(HUGEPAGES + "nr_hugepages", "w", encoding="utf-8") as file:
+            file.write(str(count))
+
+    before = None
+    try:
+        missing = HUGEPAGES_WANTED - read("free_hugepages")
+        if missing > 0:
+            before = read("nr_hugepages")
+            write(before + missing)
+        enough = read("free_hugepages") >= HUGEPAGES_WANTED
+    except OSError:
+        enough = False
+    try:
+        yield ["--huge"] if enough else []
+    finally:
+        if before is not None:
+            with contextlib.suppress(OSError):
+                write(before)
+
+
 # --- One function each; quick or not. They return rows. ---
 
 def measure_aead(quick):
@@ -67,10 +100,13 @@ def measure_pipeline(quick):
     common = ["--rounds", "11" if quick else "41"]
     if os.cpu_count() > 1:
         common += ["--helper", "1"]
-    rows = rows_of(f"{BENCH}/bench_pipeline", *common, "--stages", "--peers", peers,
-                   "--sizes", ends)
-    if not quick:
-        rows += rows_of(f"{BENCH}/bench_pipeline", *common, "--peers", "1", "--sizes", between)
+    with hugepages() as huge:
+        rows = rows_of(f"{BENCH}/bench_pipeline", *common, *huge, "--stages", "--peers", peers,
+                       "--sizes", ends)
+        if not quick:
+            rows += rows_of(f"{BENCH}/bench_pipeline", *common, *huge, "--peers", "1",
+                            "--sizes", between)
+        rows += rows_of(f"{BENCH}/bench_pipeline", *common[:2], *huge, "--outer6", "--sizes", ends)
     return rows
 
 
@@ -145,7 +181,7 @@ PARTS = {
     "tcp": measure_tcp,
 }
 # What a part's rows are called, where that is not its name.
-ROWS_OF = {"pipeline": ("pipeline", "bare", "stages")}
+ROWS_OF = {"pipeline": ("pipeline", "pipeline6", "bare", "stages")}
 
 
 def parse_options():

@@ -10,7 +10,7 @@
  * cells.
  *
  * bench_aead [--quick] [--json FILE] [--fill N] [--size BYTES]
- * bench_aead --grid [--fill N]
+ * bench_aead --grid [--json FILE] [--fill N]
  */
 #include <errno.h>
 #include <getopt.h>
@@ -372,7 +372,7 @@ static void grid_mixtures(struct grid *grid, unsigned fill)
 	measure_both(grid, fill);
 }
 
-static void print_grid(const struct grid *grid)
+static void print_grid(const struct grid *grid, FILE *json, bool first)
 {
 	printf("%s against %s: %u cells, %u slower by more than 3 %%; the worst, %s's cycles / "
 	       "%s's:\n",
@@ -387,10 +387,17 @@ static void print_grid(const struct grid *grid)
 			printf(" %u", cell->sizes[k]);
 		printf("%s bytes\n", cell->fill > 3 ? " ..." : "");
 	}
+	if (json != NULL)
+		fprintf(json,
+			"%s\n{\"bench\":\"aead grid\",\"backend\":\"%s\",\"against\":\"%s\","
+			"\"cells\":%u,\"slower\":%u,\"worst\":%.3f}",
+			first ? "" : ",", name_of(grid->ours), name_of(grid->theirs), grid->cells,
+			grid->over, grid->worst[0].ratio);
 }
 
-static void run_grid(unsigned only_fill)
+static void run_grid(unsigned only_fill, FILE *json)
 {
+	bool first = true;
 	struct grid grids[] = {{.ours = AEAD_BACKEND_AUTO, .theirs = IPSEC_MB},
 		{.ours = AUTO_AVX2, .theirs = IPSEC_MB_AVX2}};
 
@@ -407,7 +414,8 @@ static void run_grid(unsigned only_fill)
 				grid_mixed(grid, fill);
 			grid_mixtures(grid, fill);
 		}
-		print_grid(grid);
+		print_grid(grid, json, first);
+		first = false;
 	}
 }
 
@@ -468,7 +476,7 @@ int main(int argc, char **argv)
 	if (!parse_options(argc, argv, &options)) {
 		fprintf(stderr,
 			"usage: %s [--quick] [--json FILE] [--fill N] [--size BYTES]\n"
-			"       %s --grid [--fill N]\n",
+			"       %s --grid [--json FILE] [--fill N]\n",
 			argv[0], argv[0]);
 		return EXIT_FAILURE;
 	}
@@ -491,7 +499,7 @@ int main(int argc, char **argv)
 	batches[AUTO_AVX2] = aead_batch_auto_avx2();
 	batches[IPSEC_MB_AVX2] = aead_batch_ipsec_mb_avx2();
 	if (options.grid)
-		run_grid(options.fill);
+		run_grid(options.fill, json);
 	else
 		run(&options, json);
 	for (unsigned b = 0; b < BACKENDS; b++)
