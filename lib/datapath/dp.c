@@ -80,14 +80,17 @@ static int create_tables(struct dp *dp)
 }
 
 /*
- * Producers may be threads that share a core with others (control, host exchange): the relaxed
- * producer mode does not make a worker wait for one that was put aside in the middle of an enqueue,
- * up to the distance that others may be ahead of it. DPDK's own is an eighth of the ring.
+ * Producers may be threads that share a core with others (control, host exchange): the relaxed mode
+ * does not make a worker wait for one that was put aside in the middle of an enqueue, up to the
+ * distance that others may be ahead of it; likewise of a dequeue, where consumers are many. DPDK's
+ * own distance is an eighth of the ring.
  */
 static struct rte_ring *relax(struct rte_ring *ring)
 {
-	if (ring != NULL)
+	if (ring != NULL) {
 		rte_ring_set_prod_htd_max(ring, rte_ring_get_capacity(ring));
+		rte_ring_set_cons_htd_max(ring, rte_ring_get_capacity(ring)); /* if it is so, too */
+	}
 	return ring;
 }
 

@@ -91,20 +91,22 @@ void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *fram
 			return;
 		}
 	}
+	/* By way of control: spare_ring may have no place, while a worker is put aside in it. */
 	if (spare != NULL)
-		rte_ring_enqueue(dp->spare_ring, spare);
+		tell(dp, peer->id, spare);
 }
 
 /* ---- control's side ---- */
 
-/* As many spare endpoints as there is memory for. */
+/* As many spare endpoints as there is memory for, and place: see relax() in dp.c. */
 static void top_up(struct dp *dp)
 {
 	while (dp->roam_spares < LIMIT_ROAMS) {
 		struct dp_outer *spare = rte_malloc("wg_outer", sizeof(*spare), WG_CACHE_LINE);
-		if (spare == NULL)
+		if (spare == NULL || rte_ring_enqueue(dp->spare_ring, spare) != 0) {
+			rte_free(spare);
 			return;
-		rte_ring_enqueue(dp->spare_ring, spare);
+		}
 		dp->roam_spares++;
 	}
 }
@@ -132,6 +134,8 @@ static bool hear(struct dp *dp, uint32_t peer_id, struct wg_path *path)
 bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path)
 {
 	struct dp_roam roam;
+	/* What could not be made before: without a spare no peer moves, and nobody would ask. */
+	top_up(dp);
 	while (dp_reclaim_reserve(dp->reclaim, 1) == 0 &&
 		rte_ring_dequeue_elem(dp->roam_ring, &roam, sizeof(roam)) == 0) {
 		if (roam.replaced != NULL)

@@ -19,7 +19,7 @@
 /* What a worker tells control: peer's endpoint took the place of another, which is to be freed. */
 struct dp_roam {
 	uint32_t peer_id;
-	const struct dp_outer *replaced; /* NULL: there was none */
+	const struct dp_outer *replaced; /* NULL: there was none; or a spare one not needed */
 };
 
 /* True when the frame came from where outer leads to, and to where it starts from. outer NULL: no.

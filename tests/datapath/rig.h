@@ -114,6 +114,9 @@ void ring_take(struct rte_ring *ring, struct packet *p, struct dp_mbuf *info);
 /* Fills a ring with what is no packet, and takes it out again. */
 void ring_fill(struct rte_ring *ring);
 void ring_empty(struct rte_ring *ring);
+/* One of a ring's many consumers (RTS) is put aside as it takes this object; and goes on. */
+void *ring_stall_consumer(struct rte_ring *ring);
+void ring_resume_consumer(struct rte_ring *ring);
 struct rte_ring *tap(unsigned port); /* to the host interfaces */
 struct rte_ring *tun(unsigned interface);
 bool hint_take(struct dp_hint *hint);

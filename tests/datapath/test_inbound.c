@@ -599,6 +599,35 @@ static void more_moves_than_spare_endpoints(void **state)
 	assert_false(dp_take_roam(rig.dp, &roamed, &path));
 }
 
+/*
+ * A worker is put aside in the middle of taking a spare endpoint: as long as that lasts the ring
+ * has no place for new ones. Nobody waits for it, and no spare is forgotten.
+ */
+static void a_worker_put_aside_while_it_takes_a_spare_endpoint(void **state)
+{
+	struct packet inner;
+	(void)state;
+	void *taken = ring_stall_consumer(rig.dp->spare_ring);
+	for (unsigned i = 1; i < LIMIT_ROAMS; i++) {
+		rig.far[1].port++;
+		make_inner(1, 4, 100, &inner);
+		receive_text(1, &inner);
+		assert_delivered(&inner);
+		assert_told(1, 0);
+	}
+	assert_int_equal(rig.dp->roam_spares, 1); /* the one that is being taken */
+	ring_resume_consumer(rig.dp->spare_ring);
+	assert_int_equal(rte_ring_count(rig.dp->spare_ring), 0);
+	assert_int_equal(rte_ring_enqueue(rig.dp->spare_ring, taken), 0);
+	/* What there was no place for is made up for, whether a peer moves or not. */
+	struct wg_path path;
+	uint32_t roamed;
+	assert_false(dp_take_roam(rig.dp, &roamed, &path));
+	assert_int_equal(rte_ring_count(rig.dp->spare_ring), LIMIT_ROAMS);
+	rig.far[1].port++;
+	assert_roams(1, false, 0);
+}
+
 /* The initiator's early rekey; only of the session that it sends with. */
 static void rekey_hints(void **state)
 {
@@ -839,6 +868,7 @@ int main(void)
 		TEST(the_latest_place_counts),
 		TEST(control_does_not_undo_a_move),
 		TEST(more_moves_than_spare_endpoints),
+		TEST(a_worker_put_aside_while_it_takes_a_spare_endpoint),
 		TEST(rekey_hints),
 		TEST(inner_source_must_be_the_peers),
 		TEST(stolen_sources_amid_others),

@@ -375,6 +375,25 @@ static void a_full_job_ring(void **state)
 	assert_all_came();
 }
 
+/* A worker is put aside as it takes a job of another's: nobody waits for it who does not own that.
+ */
+static void a_worker_put_aside_while_it_takes_a_job(void **state)
+{
+	(void)state;
+	atomic_store(&rig.dp->spread_helpers, 1000);
+	assert_int_equal(rte_ring_enqueue(rig.dp->job_ring, rig.dp), 0);
+	assert_ptr_equal(ring_stall_consumer(rig.dp->job_ring), rig.dp);
+	for (unsigned i = 0; i < 4 * LIMIT_WORKERS; i++) {
+		never_judge();
+		receive(i % 2, 20, 5);
+		owner_turn();
+	}
+	ring_resume_consumer(rig.dp->job_ring);
+	atomic_store(&rig.dp->spread_helpers, 0);
+	owner_turn();
+	assert_all_came();
+}
+
 static void small_bursts_stay_at_home(void **state)
 {
 	(void)state;
@@ -653,6 +672,7 @@ int main(void)
 		TEST(without_helpers_nothing_waits),
 		TEST(a_helper_that_never_comes_holds_up_nothing),
 		TEST(a_full_job_ring),
+		TEST(a_worker_put_aside_while_it_takes_a_job),
 		TEST(small_bursts_stay_at_home),
 		TEST(what_does_not_pay_rests_for_a_while),
 		TEST(what_pays_goes_on),
