@@ -19,7 +19,10 @@ struct item {
 	void *owner;
 };
 
-/* Neither ring can be full: no more items than their size are under way. */
+/*
+ * No more items than the size of the rings are under way: done is never full. But todo is, while an
+ * lcore is put aside as it takes an item and others take all that come behind.
+ */
 struct handshakers {
 	struct rte_ring *todo, *done; /* of struct item; control to the lcores, and back */
 	sem_t waiting;		      /* items in todo */
@@ -34,8 +37,15 @@ struct handshakers {
 
 static struct rte_ring *make_ring(const char *name, unsigned flags)
 {
-	return rte_ring_create_elem(name, sizeof(struct item), LIMIT_HANDSHAKE_WORKS, SOCKET_ID_ANY,
-		RING_F_EXACT_SZ | flags);
+	struct rte_ring *ring = rte_ring_create_elem(name, sizeof(struct item),
+		LIMIT_HANDSHAKE_WORKS, SOCKET_ID_ANY, RING_F_EXACT_SZ | flags);
+
+	/* How far others may be ahead of one that is put aside; by default they would wait. */
+	if (ring) {
+		rte_ring_set_prod_htd_max(ring, LIMIT_HANDSHAKE_WORKS);
+		rte_ring_set_cons_htd_max(ring, LIMIT_HANDSHAKE_WORKS);
+	}
+	return ring;
 }
 
 int handshakers_create(unsigned count, struct handshakers **out)
@@ -107,10 +117,11 @@ bool handshakers_submit(struct handshakers *handshakers, struct wg_work *work, v
 
 	if (handshakers->pending == LIMIT_HANDSHAKE_WORKS)
 		return false;
+	atomic_fetch_add_explicit(&handshakers->submitted, 1, memory_order_release);
+	if (rte_ring_enqueue_elem(handshakers->todo, &item, sizeof(item)) != 0)
+		return false;
 	handshakers->pending++;
 	handshakers->asked_for += wg_work_was_asked_for(work);
-	atomic_fetch_add_explicit(&handshakers->submitted, 1, memory_order_release);
-	rte_ring_enqueue_elem(handshakers->todo, &item, sizeof(item));
 	sem_post(&handshakers->waiting);
 	return true;
 }

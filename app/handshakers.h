@@ -24,7 +24,8 @@ int handshakers_run(void *handshakers);
 /* They return, as soon as what they are at is done. */
 void handshakers_end(struct handshakers *handshakers);
 
-/* False when LIMIT_HANDSHAKE_WORKS of them are under way: then it stays the caller's. */
+/* False when LIMIT_HANDSHAKE_WORKS of them are under way, or there is no place in the ring to the
+ * lcores: then it stays the caller's. */
 bool handshakers_submit(struct handshakers *handshakers, struct wg_work *work, void *owner);
 /* The next piece that was done; false when there is none. */
 bool handshakers_take(struct handshakers *handshakers, struct wg_work **work, void **owner);
