@@ -67,10 +67,10 @@ void port_shared_check(const struct port *port)
 		snprintf(todo, sizeof(todo), "; ip link set %s arp off", device);
 	if (setting("ipv6", device, "disable_ipv6", 1) == 0)
 		snprintf(todo + strlen(todo), sizeof(todo) - strlen(todo),
-			"; sysctl -w net.ipv6.conf.%s.disable_ipv6=1", device);
+			"; sysctl -w net/ipv6/conf/%s/disable_ipv6=1", device);
 	if (takes_ipv4(device))
 		snprintf(todo + strlen(todo), sizeof(todo) - strlen(todo),
-			"; sysctl -w net.ipv4.conf.%s.rp_filter=1", device);
+			"; sysctl -w net/ipv4/conf/%s/rp_filter=1", device);
 	if (todo[0] != '\0')
 		log_warning("port %s: the kernel has %s too, and will answer and forward a second "
 			    "time: %s",

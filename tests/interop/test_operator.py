@@ -267,18 +267,24 @@ def test_one_device_under_two_names(bench):
 
 
 def test_kernel_on_the_device_is_warned_of(bench):
-    """A device of the kernel's answers a second time; each command that is missing is named."""
+    """
+    A device of the kernel's answers a second time; each command that is missing is named, as it
+    serves a device with a dot in its name, as those of VLANs have.
+    """
+    bench.gw.ip("link", "set", "v_out", "down")
+    bench.gw.ip("link", "set", "v_out", "name", "v.out")
+    bench.gw.ip("link", "set", "v.out", "up")
     config = f"[Interface]\nPrivateKey = {KEY}\n"
-    gateway = lab.Gateway(bench.gw, ["v_out"], config=config)
+    gateway = lab.Gateway(bench.gw, ["v.out"], config=config)
     assert "warning" not in read(gateway.process)
     assert gateway.stop() == 0
-    bench.gw.ip("link", "set", "v_out", "arp", "on")
-    bench.gw.sysctl("net.ipv6.conf.v_out.disable_ipv6", 0)
-    bench.gw.sysctl("net.ipv4.conf.v_out.rp_filter", 0)
+    bench.gw.ip("link", "set", "v.out", "arp", "on")
+    bench.gw.sysctl("net/ipv6/conf/v.out/disable_ipv6", 0)
+    bench.gw.sysctl("net/ipv4/conf/v.out/rp_filter", 0)
     bench.gw.sysctl("net.ipv4.conf.all.rp_filter", 0)
     gateway.start()
     warning, = [line for line in read(gateway.process).splitlines() if "warning" in line]
-    assert warning.startswith("dpdk-wg: warning: port net_af_packet0: the kernel has v_out too")
+    assert warning.startswith("dpdk-wg: warning: port net_af_packet0: the kernel has v.out too")
     assert gateway.stop() == 0
     for command in warning.split(": ", 4)[-1].split("; "):
         bench.gw.run(*command.split())
