@@ -160,12 +160,6 @@ static void release_memory(void *arg, void *object)
 	rte_free(object);
 }
 
-static void release_lpm(void *arg, void *object)
-{
-	(void)arg;
-	dp_lpm_destroy(object);
-}
-
 /* The endpoint of a peer that no worker can be at any more: until then one may give it another. */
 static void release_outer_of(void *arg, void *object)
 {
@@ -258,17 +252,6 @@ void dp_interface_set_mtu(struct dp *dp, unsigned id, uint16_t mtu)
 {
 	assert(id < LIMIT_INTERFACES);
 	atomic_store_explicit(&dp->interfaces[id].mtu, mtu, memory_order_relaxed);
-}
-
-int dp_remove_interface(struct dp *dp, unsigned id)
-{
-	assert(id < LIMIT_INTERFACES);
-	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
-		return -ENOMEM;
-	dp_interface_set_listen_port(dp, id, 0);
-	retire(dp, release_lpm, NULL,
-		atomic_exchange_explicit(&dp->interfaces[id].allowed, NULL, memory_order_acq_rel));
-	return 0;
 }
 
 void dp_publish_session(struct dp *dp, struct wg_session *session)

@@ -58,8 +58,8 @@ struct dp_outer {
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");
 
 /*
- * A peer as workers see it: its place in dp->peers. Removing it only clears live, so who found it
- * goes on to the end of the turn; it is used again when a grace period has passed.
+ * A peer as workers see it: its place in dp->peers. Removing it only clears live and current, so
+ * who found it goes on to the end of the turn; it is used again when a grace period has passed.
  *
  * With many peers none of this is in a cache, and what a packet costs is the lines it touches:
  * outbound the first and the endpoint's, inbound the first two and the endpoint's. They lie side by
@@ -204,8 +204,6 @@ void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu);
 int dp_add_interface(struct dp *dp, unsigned id, uint16_t mtu);
 void dp_interface_set_listen_port(struct dp *dp, unsigned id, uint16_t port);
 void dp_interface_set_mtu(struct dp *dp, unsigned id, uint16_t mtu);
-/* Its peers were removed before. 0 or -ENOMEM: then it stays. */
-int dp_remove_interface(struct dp *dp, unsigned id);
 
 /*
  * The functions that take a dp_reclaim_fn: it is called by dp_reclaim_poll() when no worker can see

@@ -45,23 +45,3 @@ unsigned outer_prepare(uint8_t header[OUTER_HEADER_MAX], const uint8_t macs[12],
 	checksum_store(udp + UDP_CHECKSUM, checksum_fold(pseudo));
 	return len;
 }
-
-bool outer_ipv4_checksum_valid(const uint8_t *frame, const struct outer *outer)
-{
-	return outer->family != IP_V4 || checksum_ipv4_valid(frame + ETHER_HEADER_BYTES);
-}
-
-bool outer_udp_checksum_valid(const uint8_t *frame, const struct outer *outer)
-{
-	const uint8_t *udp = frame + outer->payload_offset - UDP_HEADER_BYTES;
-	uint32_t len = (uint32_t)outer->payload_len + UDP_HEADER_BYTES;
-	uint64_t sum;
-
-	if (load_be16(udp + UDP_CHECKSUM) == 0)
-		return outer->family == IP_V4;
-	if (outer->family == IP_V4)
-		sum = checksum_pseudo4(outer->src, outer->dst, IP_PROTOCOL_UDP, len);
-	else
-		sum = checksum_pseudo6(outer->src, outer->dst, IP_PROTOCOL_UDP, len);
-	return checksum_finish(checksum_add(sum, udp, len)) == 0;
-}

@@ -115,8 +115,7 @@ static inline enum outer_verdict outer_classify6(
 
 /*
  * Classifies len bytes of a frame, from the Ethernet header on; bytes behind the IP packet are
- * padding. *out is filled in for OUTER_UDP only. Checksums are not looked at:
- * outer_checksums_valid().
+ * padding. *out is filled in for OUTER_UDP only. Checksums are not looked at.
  */
 static inline enum outer_verdict outer_classify(const uint8_t *frame, size_t len, struct outer *out)
 {
@@ -144,13 +143,6 @@ static inline bool outer_from_host(const struct outer *outer)
 		return src[0] != 0 && src[0] != 127 && src[0] < 224;
 	return src[0] != 0xff && load_be64(src) != 0;
 }
-
-/*
- * The checksums of a frame that outer_classify() called OUTER_UDP, for a port that does not check
- * them. A zero UDP checksum is none: right in IPv4, wrong in IPv6 (RFC 8200 section 8.1).
- */
-bool outer_ipv4_checksum_valid(const uint8_t *frame, const struct outer *outer);
-bool outer_udp_checksum_valid(const uint8_t *frame, const struct outer *outer);
 
 /*
  * Prepares the header from src to dst, which are of one family: all but lengths, identification,

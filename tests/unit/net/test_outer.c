@@ -86,12 +86,6 @@ static void round_trip(void **state, const char *src, const char *dst, unsigned 
 		assert_memory_equal(outer.src, from.addr.bytes, address_bytes);
 		assert_memory_equal(outer.dst, to.addr.bytes, address_bytes);
 		assert_memory_equal(frame, macs, 12);
-		assert_true(outer_ipv4_checksum_valid(frame, &outer));
-		assert_true(outer_udp_checksum_valid(frame, &outer));
-		if (payload > 0) {
-			frame[header_len + naive_random() % payload] ^= 0x10;
-			assert_false(outer_udp_checksum_valid(frame, &outer));
-		}
 	}
 }
 
@@ -123,22 +117,6 @@ static void zero_checksum_is_sent_as_ones(void **state)
 	outer_complete_udp_checksum(frame, OUTER_HEADER6_BYTES, 2);
 	assert_int_equal(load_be16(udp + UDP_CHECKSUM), 0xffff);
 	check_sums(frame, len);
-}
-
-static void missing_udp_checksum(void **state)
-{
-	uint8_t frame[OUTER_HEADER_MAX + 40];
-	struct outer outer;
-	size_t len = build(frame, "192.0.2.1:1", "192.0.2.2:2", 40, 0);
-
-	(void)state;
-	outer_omit_udp_checksum(frame);
-	assert_int_equal(outer_classify(frame, len, &outer), OUTER_UDP);
-	assert_true(outer_udp_checksum_valid(frame, &outer));
-	len = build(frame, "[2001:db8::1]:1", "[2001:db8::2]:2", 40, 0);
-	store_be16(frame + OUTER_HEADER6_BYTES - 2, 0);
-	assert_int_equal(outer_classify(frame, len, &outer), OUTER_UDP);
-	assert_false(outer_udp_checksum_valid(frame, &outer));
 }
 
 /* Every truncation of a frame, on a heap block of its own length: no datagram, and no overread. */
@@ -261,11 +239,8 @@ static void random_frames(void **state)
 			store_be16(frame + ETHER_HEADER_BYTES + IPV4_FRAGMENT, 0);
 		store_be16(frame + (i & 1 ? 38 : 58), naive_random() % 128);
 		copy = naive_copy(frame, len);
-		if (outer_classify(copy, len, &outer) == OUTER_UDP) {
+		if (outer_classify(copy, len, &outer) == OUTER_UDP)
 			assert_true(outer.payload_offset + (size_t)outer.payload_len <= len);
-			outer_udp_checksum_valid(copy, &outer);
-			outer_ipv4_checksum_valid(copy, &outer);
-		}
 		free(copy);
 	}
 }
@@ -277,7 +252,6 @@ int main(void)
 		cmocka_unit_test(round_trip4),
 		cmocka_unit_test(round_trip6),
 		cmocka_unit_test(zero_checksum_is_sent_as_ones),
-		cmocka_unit_test(missing_udp_checksum),
 		cmocka_unit_test(truncated),
 		cmocka_unit_test(changed_headers4),
 		cmocka_unit_test(changed_headers6),
