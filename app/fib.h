@@ -36,8 +36,9 @@ struct fib_route {
 	uint32_t table;
 	uint32_t priority;
 	uint8_t tos;
-	uint8_t type;  /* RTN_* of rtnetlink */
-	uint64_t rest; /* of everything else that makes two routes different to the kernel */
+	uint8_t type;	     /* RTN_* of rtnetlink */
+	uint64_t rest;	     /* of everything else that makes two routes different to the kernel */
+	uint32_t nexthop_id; /* of the kernel's nexthop object that it goes by; 0: none */
 	uint8_t leg_count;
 	struct fib_leg legs[FIB_LEGS];
 };

@@ -129,7 +129,7 @@ int mirror_start(struct mirror *mirror)
 {
 	static const int groups[] = {RTNLGRP_LINK, RTNLGRP_NEIGH, RTNLGRP_IPV4_IFADDR,
 		RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,
-		RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF};
+		RTNLGRP_IPV6_RULE, RTNLGRP_IPV4_NETCONF, RTNLGRP_IPV6_NETCONF, RTNLGRP_NEXTHOP};
 
 	for (unsigned i = 0; i < sizeof(groups) / sizeof(groups[0]); i++) {
 		int group = groups[i];
@@ -180,6 +180,29 @@ void mirror_note_change(struct mirror *mirror, const struct ip_prefix *prefix)
 		mirror->changes[mirror->change_count++] = *prefix;
 }
 
+/* By a hash: two objects that look like one cost a dump too many. */
+static unsigned nexthop_bit(uint32_t id)
+{
+	return id % (MIRROR_NEXTHOP_WORDS * 64);
+}
+
+void mirror_note_nexthop(struct mirror *mirror, const struct fib_route *route)
+{
+	unsigned bit = nexthop_bit(route->nexthop_id);
+
+	if (route->nexthop_id != 0)
+		mirror->nexthops[bit / 64] |= UINT64_C(1) << bit % 64;
+}
+
+/* With an object go its IPv4 routes, from a group a path, and the kernel tells of neither. */
+static void take_nexthop(struct mirror *mirror, const struct nlmsghdr *nlh)
+{
+	unsigned bit = nexthop_bit(rtnl_parse_nexthop(nlh));
+
+	if (mirror->nexthops[bit / 64] >> bit % 64 & 1)
+		dump_want_routes(mirror);
+}
+
 static void take_route(struct mirror *mirror, const struct nlmsghdr *nlh)
 {
 	struct fib_route route;
@@ -188,6 +211,7 @@ static void take_route(struct mirror *mirror, const struct nlmsghdr *nlh)
 	if (!rtnl_parse_route(nlh, &route))
 		return;
 	mirror_note_change(mirror, &route.prefix);
+	mirror_note_nexthop(mirror, &route);
 	if (nlh->nlmsg_type == RTM_DELROUTE) {
 		fib_delete_route(mirror->fib, &route);
 		return;
@@ -284,6 +308,10 @@ static void take_event(struct mirror *mirror, const struct nlmsghdr *nlh)
 	case RTM_NEWRULE:
 	case RTM_DELRULE:
 		take_rule(mirror, nlh);
+		break;
+	case RTM_NEWNEXTHOP:
+	case RTM_DELNEXTHOP:
+		take_nexthop(mirror, nlh);
 		break;
 	case RTM_NEWNETCONF:
 		forwarding_take(mirror, nlh);

@@ -9,8 +9,8 @@
  *
  * How it keeps up: everything is dumped once, then followed by events. When the kernel had to drop
  * events, and when it is known to change routes without telling (an interface goes down, an address
- * goes), everything is dumped again and compared with what is known; what did not change causes no
- * callback.
+ * or a nexthop object goes), everything is dumped again and compared with what is known; what did
+ * not change causes no callback.
  *
  * The forwarding table answers for packets without a firewall mark as the kernel does with its
  * default rules: the tables local and main, and between them the tables of own default routes
@@ -20,8 +20,8 @@
  *   - A route without a gateway leads to the host, which resolves; each neighbour that is resolved
  *     stands in the table with a prefix of its own (/32, /128).
  *   - Of a multipath route the first path that is resolved is used.
- *   - Local, broadcast, multicast, unreachable, blackhole, routes for one TOS, and what leads out
- *     of other interfaces: the host.
+ *   - Local, broadcast, multicast, unreachable, blackhole, routes for one TOS, what is encapsulated
+ *     on its way, and what leads out of other interfaces: the host.
  */
 #ifndef APP_MIRROR_H
 #define APP_MIRROR_H

@@ -195,9 +195,11 @@ static void take_dumped(struct mirror *mirror, const struct nlmsghdr *nlh)
 	else if (nlh->nlmsg_type == RTM_NEWNEIGH && rtnl_parse_neighbour(nlh, &neighbour))
 		fib_dump_neighbour(mirror->fib, neighbour.ifindex, &neighbour.addr,
 			neighbour.resolved ? neighbour.mac : NULL, neighbour.stale);
-	else if (nlh->nlmsg_type == RTM_NEWROUTE && rtnl_parse_route(nlh, &route) &&
-		 fib_dump_route(mirror->fib, &route))
-		mirror_note_change(mirror, &route.prefix);
+	else if (nlh->nlmsg_type == RTM_NEWROUTE && rtnl_parse_route(nlh, &route)) {
+		mirror_note_nexthop(mirror, &route);
+		if (fib_dump_route(mirror->fib, &route))
+			mirror_note_change(mirror, &route.prefix);
+	}
 }
 
 /* True when the dump ended. */

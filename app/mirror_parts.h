@@ -41,6 +41,9 @@ enum stage {
 	STAGE_NONE = STAGES,
 };
 
+/* Ids of nexthop objects that are told apart: daemons count theirs up from 1. */
+#define MIRROR_NEXTHOP_WORDS 256
+
 #define ALL_STAGES ((1u << STAGES) - 1)
 
 struct link {
@@ -103,6 +106,8 @@ struct mirror {
 	uint32_t own_tables[MIRROR_OWN_TABLES];
 	unsigned own_count;
 
+	uint64_t nexthops[MIRROR_NEXTHOP_WORDS]; /* objects that some route went by */
+
 	/* For routing_changed() */
 	struct ip_prefix changes[MIRROR_CHANGES];
 	unsigned change_count;
@@ -119,6 +124,8 @@ static inline struct side *side_of(struct mirror *mirror, uint8_t family)
 
 /* A prefix for routing_changed(). */
 void mirror_note_change(struct mirror *mirror, const struct ip_prefix *prefix);
+/* Remembers the nexthop object of a route, if it has one. */
+void mirror_note_nexthop(struct mirror *mirror, const struct fib_route *route);
 /* One datagram of a socket into mirror->buf; negative with errno set: none. */
 ssize_t mirror_receive(struct mirror *mirror, const struct mnl_socket *socket, size_t room);
 

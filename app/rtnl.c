@@ -11,6 +11,7 @@
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/netconf.h>
+#include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
 
 #include "hash.h"
@@ -40,6 +41,12 @@ static bool parse_gateway(
 	return true;
 }
 
+/* What is wrapped on its way leads out of no interface that the fast path could send through. */
+static uint32_t leg_ifindex(const struct nlattr **attrs, uint32_t ifindex)
+{
+	return attrs[RTA_ENCAP] ? 0 : ifindex;
+}
+
 static bool parse_multipath(const struct nlattr *multipath, uint8_t family, struct fib_route *out)
 {
 	const struct rtnexthop *hop = mnl_attr_get_payload(multipath);
@@ -48,11 +55,11 @@ static bool parse_multipath(const struct nlattr *multipath, uint8_t family, stru
 	/* RTNH_OK() reads the header before it looks whether there is one. */
 	for (; left >= (int)sizeof(*hop) && RTNH_OK(hop, left) && out->leg_count < FIB_LEGS;
 		left -= (int)RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop)) {
-		const struct nlattr *attrs[RTA_VIA + 1];
+		const struct nlattr *attrs[RTA_ENCAP + 1];
 		struct fib_leg *leg = &out->legs[out->leg_count++];
 
-		netlink_attrs_in(RTNH_DATA(hop), hop->rtnh_len - sizeof(*hop), attrs, RTA_VIA);
-		leg->ifindex = (uint32_t)hop->rtnh_ifindex;
+		netlink_attrs_in(RTNH_DATA(hop), hop->rtnh_len - sizeof(*hop), attrs, RTA_ENCAP);
+		leg->ifindex = leg_ifindex(attrs, (uint32_t)hop->rtnh_ifindex);
 		leg->dead = hop->rtnh_flags & RTNH_F_DEAD;
 		if (!parse_gateway(attrs[RTA_GATEWAY], attrs[RTA_VIA], family, &leg->gateway))
 			return false;
@@ -87,12 +94,12 @@ static uint64_t route_rest(const struct rtmsg *rtm, const struct nlattr **attrs)
 bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
-	const struct nlattr *attrs[RTA_VIA + 1];
+	const struct nlattr *attrs[RTA_NH_ID + 1];
 
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*rtm) || rtm->rtm_flags & RTM_F_CLONED ||
 		netlink_ip_family(rtm->rtm_family) == IP_NONE)
 		return false;
-	netlink_attrs(nlh, sizeof(*rtm), attrs, RTA_VIA);
+	netlink_attrs(nlh, sizeof(*rtm), attrs, RTA_NH_ID);
 	memset(out, 0, sizeof(*out));
 	out->prefix.addr.family = netlink_ip_family(rtm->rtm_family);
 	if (attrs[RTA_DST] && !netlink_get_addr(attrs[RTA_DST], rtm->rtm_family, &out->prefix.addr))
@@ -107,15 +114,24 @@ bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 	out->tos = rtm->rtm_src_len != 0 ? UINT8_MAX : rtm->rtm_tos;
 	out->type = rtm->rtm_type;
 	out->rest = route_rest(rtm, attrs);
+	out->nexthop_id = netlink_get_u32(attrs[RTA_NH_ID], 0);
 	if (attrs[RTA_MULTIPATH])
 		return parse_multipath(attrs[RTA_MULTIPATH], rtm->rtm_family, out);
 	if (!attrs[RTA_OIF])
 		return true;
 	out->leg_count = 1;
-	out->legs[0].ifindex = netlink_get_u32(attrs[RTA_OIF], 0);
+	out->legs[0].ifindex = leg_ifindex(attrs, netlink_get_u32(attrs[RTA_OIF], 0));
 	out->legs[0].dead = rtm->rtm_flags & RTNH_F_DEAD;
 	return parse_gateway(
 		attrs[RTA_GATEWAY], attrs[RTA_VIA], rtm->rtm_family, &out->legs[0].gateway);
+}
+
+uint32_t rtnl_parse_nexthop(const struct nlmsghdr *nlh)
+{
+	const struct nlattr *attrs[NHA_ID + 1];
+
+	netlink_attrs(nlh, sizeof(struct nhmsg), attrs, NHA_ID);
+	return netlink_get_u32(attrs[NHA_ID], 0);
 }
 
 bool rtnl_parse_neighbour(const struct nlmsghdr *nlh, struct rtnl_neighbour *out)

@@ -38,6 +38,8 @@ struct rtnl_addr {
 
 /* A route, not a cache entry. */
 bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out);
+/* The id of a nexthop object; 0: it names none. */
+uint32_t rtnl_parse_nexthop(const struct nlmsghdr *nlh);
 /* An entry of ARP or ND, not a proxy's. */
 bool rtnl_parse_neighbour(const struct nlmsghdr *nlh, struct rtnl_neighbour *out);
 bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out);

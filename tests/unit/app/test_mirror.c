@@ -102,6 +102,14 @@ static void test_events(void **state)
 	clear();
 }
 
+static uint64_t dumps_of(const struct subject *s)
+{
+	struct mirror_stats stats;
+
+	mirror_get_stats(s->mirror, &stats);
+	return stats.dumps;
+}
+
 /* Multipath: the first path that is resolved; which one the kernel takes for a flow is its affair.
  */
 static void test_multipath(void **state)
@@ -139,6 +147,87 @@ static void test_multipath(void **state)
 	assert_int_equal(table_lookup(&s.table, &v4).kind, MIRROR_WG);
 	check_fresh(&s);
 	run("ip link set outer0 up; ip -6 route del 2001:db8:50::/48; ip route del 10.50.0.0/16");
+	settle(&s);
+	check_fresh(&s);
+	end(&s);
+	clear();
+}
+
+/*
+ * Routes by the kernel's nexthop objects, as FRR makes them. With an object its IPv4 routes go, and
+ * from a group a path, without a message about the routes.
+ */
+static void test_nexthop_objects(void **state)
+{
+	struct ip_addr single = addr_of("10.50.1.1"), group = addr_of("10.51.1.1"),
+		       v6 = addr_of("2001:db8:50::1");
+	struct subject s;
+	uint64_t dumps;
+
+	(void)state;
+	base_addresses();
+	run("ip neigh replace 192.0.2.10 lladdr 02:00:00:00:00:10 dev outer0 nud permanent");
+	run("ip neigh replace 192.0.2.11 lladdr 02:00:00:00:00:11 dev outer0 nud permanent");
+	run("ip neigh replace 2001:db8:1::10 lladdr 02:00:00:00:06:10 dev inner0 nud permanent");
+	begin(&s);
+	run("ip nexthop add id 10 via 192.0.2.10 dev outer0; ip nexthop add id 11 via 192.0.2.11 "
+	    "dev outer0; ip nexthop add id 12 group 10/11;"
+	    "ip nexthop add id 16 via 2001:db8:1::10 dev inner0; ip nexthop add id 17 group 16");
+	run("ip route add 10.0.0.0/8 dev wg0; ip route add 10.50.0.0/16 nhid 10;"
+	    "ip route add 10.51.0.0/16 nhid 12; ip -6 route add 2001:db8:50::/48 nhid 17");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &single).destination[5], 0x10);
+	assert_int_equal(table_lookup(&s.table, &group).destination[5], 0x10);
+	assert_int_equal(table_lookup(&s.table, &v6).destination[4], 0x06);
+	run("ip nexthop replace id 16 via 2001:db8:1::11 dev inner0");
+	run("ip nexthop del id 10");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &single).kind, MIRROR_WG);
+	assert_int_equal(table_lookup(&s.table, &group).destination[5], 0x11);
+	assert_int_equal(table_lookup(&s.table, &v6).kind, MIRROR_HOST);
+	check_fresh(&s);
+	/* Objects that no route has are nobody's affair. */
+	dumps = dumps_of(&s);
+	run("ip nexthop add id 20 via 192.0.2.20 dev outer0; ip nexthop del id 20");
+	settle(&s);
+	assert_int_equal(dumps_of(&s), dumps);
+	run("ip nexthop flush 2>/dev/null");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &group).kind, MIRROR_WG);
+	check_fresh(&s);
+	end(&s);
+	clear();
+}
+
+/* What is to be wrapped on its way (SRv6, MPLS, a tunnel by metadata) is the kernel's to send. */
+static void test_encapsulation(void **state)
+{
+	struct ip_addr v4 = addr_of("10.50.1.1"), v6 = addr_of("2001:db8:50::1");
+	struct subject s;
+
+	(void)state;
+	base_addresses();
+	run("ip neigh replace 192.0.2.10 lladdr 02:00:00:00:00:10 dev outer0 nud permanent");
+	run("ip neigh replace 2001:db8:1::10 lladdr 02:00:00:00:06:10 dev inner0 nud permanent");
+	run("ip neigh replace 2001:db8:1::11 lladdr 02:00:00:00:06:11 dev inner0 nud permanent");
+	begin(&s);
+	run("ip route add 10.50.0.0/16 encap seg6 mode encap segs 2001:db8:9::9 via 192.0.2.10 dev "
+	    "outer0");
+	run("ip -6 route add 2001:db8:50::/48 encap seg6 mode encap segs 2001:db8:9::9 via "
+	    "2001:db8:1::10 dev inner0");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &v4).kind, MIRROR_HOST);
+	assert_int_equal(table_lookup(&s.table, &v6).kind, MIRROR_HOST);
+	assert_true(resolve(&s, "10.50.1.1", NULL, 0).via_kernel);
+	/* A path that joins it without is taken, until it goes. */
+	run("ip -6 route append 2001:db8:50::/48 via 2001:db8:1::11 dev inner0");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &v6).destination[5], 0x11);
+	run("ip -6 route del 2001:db8:50::/48 via 2001:db8:1::11 dev inner0");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &v6).kind, MIRROR_HOST);
+	check_fresh(&s);
+	run("ip route del 10.50.0.0/16; ip -6 route del 2001:db8:50::/48");
 	settle(&s);
 	check_fresh(&s);
 	end(&s);
@@ -183,6 +272,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_multipath),
+		cmocka_unit_test(test_nexthop_objects),
+		cmocka_unit_test(test_encapsulation),
 		cmocka_unit_test(test_flap),
 	};
 
