@@ -104,8 +104,21 @@ static int read_whole(int fd, char **text, size_t *len)
 	return rc;
 }
 
+/* An address with its interface, which must be there by now. */
+static const char *look_up_scoped(struct uapi_peer *peer)
+{
+	char text[128];
+	struct endpoint endpoint;
+
+	snprintf(text, sizeof(text), "%s:%u", peer->endpoint_host, peer->endpoint.port);
+	if (!endpoint_parse(text, &endpoint))
+		return "there is no interface of that name on this host";
+	uapi_peer_resolve(peer, &endpoint.addr, endpoint.scope_id);
+	return NULL;
+}
+
 /* The first address of a name. NULL, or the resolver's reason. */
-static const char *look_up(struct uapi_peer *peer)
+static const char *look_up_name(struct uapi_peer *peer)
 {
 	struct addrinfo hints = {.ai_socktype = SOCK_DGRAM, .ai_flags = AI_ADDRCONFIG}, *found;
 	struct ip_addr addr = {0};
@@ -141,7 +154,7 @@ int config_resolve(struct uapi_config *config, const char *path, bool (*ending)(
 			continue;
 		if (ending())
 			return -EINTR;
-		problem = look_up(peer);
+		problem = peer->endpoint_host[0] == '[' ? look_up_scoped(peer) : look_up_name(peer);
 		if (!problem)
 			continue;
 		uapi_config_warn(config,

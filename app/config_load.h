@@ -18,9 +18,9 @@
 int config_load(struct uapi_config *config, const char *path, char message[UAPI_MESSAGE_BYTES]);
 
 /*
- * Looks up the endpoints that are host names. An endpoint that cannot be resolved is left out of
- * the config with a warning, so that one stale name does not keep a gateway down. 0; or -EINTR when
- * ending() was true between two names.
+ * Looks up the endpoints that are host names, or name an interface that was to come. An endpoint
+ * that cannot be resolved is left out of the config with a warning, so that one stale name does not
+ * keep a gateway down. 0; or -EINTR when ending() was true between two names.
  */
 int config_resolve(struct uapi_config *config, const char *path, bool (*ending)(void));
 

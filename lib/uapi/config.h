@@ -40,8 +40,9 @@ struct uapi_peer {
 	uint8_t preshared_key[WG_KEY_BYTES]; /* zero: none */
 	struct endpoint endpoint;
 	/*
-	 * A host name in a config file: endpoint has the port only, until uapi_peer_resolve() is
-	 * called. NULL: endpoint is complete.
+	 * A host name in a config file, or an address with an interface that is not there yet, in
+	 * brackets: endpoint has the port only, until uapi_peer_resolve() is called. NULL: endpoint
+	 * is complete.
 	 */
 	char *endpoint_host;
 	uint32_t line; /* where the peer begins in its file or request, for messages */

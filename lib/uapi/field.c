@@ -148,16 +148,20 @@ const char *field_prefix_problem(enum field_prefix what)
 	       "2001:db8::/32";
 }
 
-/* "[fe80::1%eth0]" that endpoint_parse() did not take: it knows no eth0. */
+/* "[fe80::1%eth0]" that endpoint_parse() did not take: it knows no eth0, not now. */
 static bool is_scoped(const char *host)
 {
 	const char *percent = strchr(host, '%');
-	struct span address = {host + 1, percent ? (size_t)(percent - host - 1) : 0};
-	char text[IP_ADDR_STRLEN];
+	struct span address = {host + 1, percent ? (size_t)(percent - host - 1) : 0}, scope;
+	char text[IP_ADDR_STRLEN], name[IP_ADDR_STRLEN];
 	struct ip_addr addr;
 
-	return host[0] == '[' && percent && to_string(address, text, sizeof(text)) &&
-	       ip_addr_parse(text, &addr) && addr.family == IP_V6 && host[strlen(host) - 1] == ']';
+	if (host[0] != '[' || !percent || host[strlen(host) - 1] != ']')
+		return false;
+	scope = (struct span){percent + 1, strlen(percent + 1) - 1};
+	return to_string(address, text, sizeof(text)) && ip_addr_parse(text, &addr) &&
+	       addr.family == IP_V6 && to_string(scope, name, sizeof(name)) &&
+	       uapi_interface_name_valid(name) && strspn(name, DIGITS) != scope.len;
 }
 
 /* A name that a resolver may know; digits and dots alone are a mistyped address. */
@@ -192,10 +196,13 @@ const char *field_endpoint(struct span span, bool names, struct uapi_peer *peer)
 	if (!field_number((struct span){colon + 1, strlen(colon + 1)}, UINT16_MAX, &port) ||
 		port == 0)
 		return "the port must be 1 to 65535";
-	if (is_scoped(text))
-		return "there is no interface of that name on this host";
-	if (!names || !is_host_name(text))
+	if (is_scoped(text)) {
+		/* A file is read before the interfaces that it may speak of are made. */
+		if (!names)
+			return "there is no interface of that name on this host";
+	} else if (!names || !is_host_name(text)) {
 		return form;
+	}
 	free(peer->endpoint_host);
 	peer->endpoint_host = strdup(text);
 	memset(&peer->endpoint, 0, sizeof(peer->endpoint));

@@ -51,7 +51,8 @@ enum field_prefix field_prefix(struct span span, struct ip_prefix *out);
 const char *field_prefix_problem(enum field_prefix what);
 
 /*
- * What endpoint_parse() takes and, with names allowed, "name:port".
+ * What endpoint_parse() takes and, with names allowed, "name:port", and "[address%name]:port" with
+ * an interface that is to come.
  * Fills endpoint, or endpoint_host and the port. NULL, or what is wrong (a constant string).
  */
 const char *field_endpoint(struct span span, bool names, struct uapi_peer *peer);

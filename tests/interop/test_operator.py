@@ -142,6 +142,21 @@ def test_check_warns_of_keys(bench):
     assert status == 0 and len(lines) == 1 and "bare.conf: no PrivateKey" in lines[0], lines
 
 
+def test_endpoint_behind_a_port_of_ours(bench):
+    """outer0 is made after the file was read, and by this start."""
+    public = lab.keypair()[1]
+    text = (f"[Interface]\nPrivateKey = {KEY}\n[Peer]\nPublicKey = {public}\n"
+            "Endpoint = [fe80::7%outer0]:51820\n")
+    path = write(bench, "scoped.conf", text)
+    status, lines, _ = run_to_end(bench.gw, "--check", "--config", path)
+    assert status == 0 and not lines, lines
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=text)
+    index = bench.gw.ip_json("link", "show", "outer0")[0]["ifindex"]
+    assert gateway.telemetry(f"/wg/peer,{public}")["endpoint"] == f"[fe80::7%{index}]:51820"
+    assert "cannot be resolved" not in read(gateway.process)
+    assert gateway.stop() == 0
+
+
 def test_own_key_is_told_once_and_left_out(bench):
     public = lab.run("wg", "pubkey", input=KEY).stdout.strip()
     other = lab.keypair()[1]

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -153,6 +154,36 @@ static void test_resolve(void **state)
 	uapi_config_clear(&config);
 }
 
+/* An interface that came after the file was read, and one that did not. */
+static void test_resolve_interface(void **state)
+{
+	struct uapi_config config;
+	char *host;
+
+	(void)state;
+	write_file(HEAD "Endpoint = [fe80::1%no-such0]:51820\n[Peer]\n"
+			"PublicKey = TrMvSoP4jYQlY6RIzBgbssQqY3vxI2Pi+y71lOWWXX0=\n"
+			"Endpoint = [fe80::2%no-such0]:1\n",
+		0, 0600);
+	uapi_config_init(&config);
+	assert_int_equal(config_load(&config, path, message), 0);
+	host = config.peers[0].endpoint_host;
+	assert_string_equal(host, "[fe80::1%no-such0]");
+	strcpy(host, "[fe80::1%lo]");
+	assert_int_equal(config_resolve(&config, "wg0.conf", no), 0);
+	assert_true(config.peers[0].set_endpoint);
+	assert_null(config.peers[0].endpoint_host);
+	assert_int_equal(config.peers[0].endpoint.addr.family, IP_V6);
+	assert_int_equal(config.peers[0].endpoint.scope_id, if_nametoindex("lo"));
+	assert_int_equal(config.peers[0].endpoint.port, 51820);
+	assert_false(config.peers[1].set_endpoint);
+	assert_int_equal(config.warning_count, 1);
+	assert_non_null(strstr(config.warnings[0],
+		"wg0.conf:8: Endpoint [fe80::2%no-such0] cannot be resolved (there is no interface "
+		"of that name on this host)"));
+	uapi_config_clear(&config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -161,6 +192,7 @@ int main(void)
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_odd_files),
 		cmocka_unit_test(test_resolve),
+		cmocka_unit_test(test_resolve_interface),
 	};
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -462,6 +462,27 @@ static void test_endpoints_without_a_host(void **state)
 	uapi_config_clear(&config);
 }
 
+/* The file is read before there are outer0 and its like: what is none now may be one then. */
+static void test_endpoint_by_interface_to_come(void **state)
+{
+	static const char *const wrong[] = {"[fe80::1%]:1", "[fe80::1%0]:1", "[fe80::1%a/b]:1",
+		"[fe80::1%sixteen-letters0]:1", "[fe80::x%outer0]:1", "[192.0.2.1%outer0]:1"};
+	struct uapi_config config;
+	char text[512];
+
+	(void)state;
+	assert_int_equal(parse(&config, IFACE PEER "Endpoint = [fe80::1%no-such0]:7\n"), 0);
+	assert_int_equal(config.warning_count, 0);
+	assert_string_equal(config.peers[0].endpoint_host, "[fe80::1%no-such0]");
+	assert_int_equal(config.peers[0].endpoint.port, 7);
+	assert_true(config.peers[0].set_endpoint);
+	uapi_config_clear(&config);
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		snprintf(text, sizeof(text), IFACE PEER "Endpoint = %s\n", wrong[i]);
+		assert_int_equal(parse(&config, text), -EINVAL);
+	}
+}
+
 /* --- Random input --- */
 
 static const char sample[] = IFACE "ListenPort = 51820\nAddress = 10.0.0.1/24, fd00::1/64\n"
@@ -565,6 +586,7 @@ int main(void)
 		cmocka_unit_test(test_long_values),
 		cmocka_unit_test(test_warnings),
 		cmocka_unit_test(test_endpoints_without_a_host),
+		cmocka_unit_test(test_endpoint_by_interface_to_come),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_mutated),
 		cmocka_unit_test(test_large),
