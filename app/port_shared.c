@@ -41,13 +41,22 @@ static bool answers_arp(const char *device)
 	return known && !(req.ifr_flags & IFF_NOARP);
 }
 
-/* Strict filtering drops what the device's routes do not lead back to: all, since it has none. */
-static bool takes_ipv4(const char *device)
+/*
+ * Strict filtering (1) drops what the device's routes do not lead back to: all, since it has none.
+ * The larger of the device's own number and that of all counts, and 2 is loose. Writes what is to
+ * be set.
+ */
+static void filter_ipv4(const char *device, char *todo, size_t size)
 {
 	int all = setting("ipv4", "all", "rp_filter", 1);
 	int own = setting("ipv4", device, "rp_filter", 1);
 
-	return (all > own ? all : own) != 1;
+	if ((all > own ? all : own) == 1)
+		return;
+	snprintf(todo, size, "%s", all > 1 ? "; sysctl -w net/ipv4/conf/all/rp_filter=0" : "");
+	if (own != 1)
+		snprintf(todo + strlen(todo), size - strlen(todo),
+			"; sysctl -w net/ipv4/conf/%s/rp_filter=1", device);
 }
 
 static bool is_shared(const char *driver)
@@ -68,9 +77,7 @@ void port_shared_check(const struct port *port)
 	if (setting("ipv6", device, "disable_ipv6", 1) == 0)
 		snprintf(todo + strlen(todo), sizeof(todo) - strlen(todo),
 			"; sysctl -w net/ipv6/conf/%s/disable_ipv6=1", device);
-	if (takes_ipv4(device))
-		snprintf(todo + strlen(todo), sizeof(todo) - strlen(todo),
-			"; sysctl -w net/ipv4/conf/%s/rp_filter=1", device);
+	filter_ipv4(device, todo + strlen(todo), sizeof(todo) - strlen(todo));
 	if (todo[0] != '\0')
 		log_warning("port %s: the kernel has %s too, and will answer and forward a second "
 			    "time: %s",
