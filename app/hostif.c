@@ -75,13 +75,17 @@ static int attach(struct hostif *hostif, const char *name)
 	return 0;
 }
 
+/* By the name that it has now: it may have been given another, and its own to something else. */
 static int link_ioctl(const struct hostif *hostif, unsigned long request, struct ifreq *req)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq now = {0};
 
+	if (ioctl(hostif->fd, TUNGETIFF, &now) < 0)
+		return -errno;
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	memcpy(req->ifr_name, hostif->name, sizeof(req->ifr_name));
+	memcpy(req->ifr_name, now.ifr_name, sizeof(req->ifr_name));
 	int err = ioctl(fd, request, req) < 0 ? -errno : 0;
 	close(fd);
 	return err;

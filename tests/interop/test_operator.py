@@ -326,6 +326,26 @@ def test_mac_of_a_port_is_the_ports(bench):
     assert gateway.stop() == 0
 
 
+def test_a_renamed_interface_is_ours_still(bench):
+    """And what has its old name then is not."""
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+    other = "02:00:00:00:00:88"
+
+    def link(name):
+        return bench.gw.ip_json("link", "show", name)[0]
+
+    own = link("outer0")["address"]
+    bench.gw.ip("link", "set", "outer0", "down")
+    bench.gw.ip("link", "set", "outer0", "name", "wan0")
+    bench.gw.ip("link", "add", "name", "outer0", "address", other, "type", "bridge")
+    bench.gw.ip("link", "set", "wan0", "address", "02:00:00:00:00:77", "up")
+    lab.wait_for("the port's own", lambda: link("wan0")["address"] == own)
+    bench.gw.ip("link", "set", "wan0", "mtu", 3000)
+    lab.wait_for("the port's MTU", lambda: link("wan0")["mtu"] == 1500)
+    assert link("outer0")["address"] == other
+    assert gateway.stop() == 0
+
+
 def test_buffers_hold_what_a_tunnel_may_send(bench):
     """MTU = 8920 in a file is enough, whatever the ports' MTU."""
     config = (f"[Interface]\nPrivateKey = {KEY}\nMTU = 8920\nAddress = 10.9.0.1/24\n[Peer]\n"
