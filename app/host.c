@@ -236,7 +236,8 @@ static int make_tap(struct gateway *gateway, unsigned index, const char *kind, u
 	publish_port(gateway, index);
 	set_carrier(gateway, index, true);
 	host_exchange_attach_netdev(gateway->exchange, dp_netdev_of_port(index), tap);
-	err = mirror_add_port(gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes);
+	err = mirror_add_port(
+		gateway->mirror, tap->ifindex, (uint8_t)index, port->mac.addr_bytes, port->inner);
 	if (err)
 		log_error("host interface %s: mirroring it failed: %s", name, strerror(-err));
 	return err;

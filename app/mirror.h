@@ -14,8 +14,8 @@
  *
  * The forwarding table answers for packets without a firewall mark as the kernel does with its
  * default rules: the tables local and main, and between them the tables of own default routes
- * (mirror_set_own_tables()). With any other rule the answer is left to the host, as a family
- * (set_forwarding).
+ * (mirror_set_own_tables()). With any other rule, or with forwarding switched off for one interface
+ * that plain packets come in by, the answer is left to the host, as a family (set_forwarding).
  *   - A route through a gateway leads to the port once the gateway's link-layer address is known.
  *   - A route without a gateway leads to the host, which resolves; each neighbour that is resolved
  *     stands in the table with a prefix of its own (/32, /128).
@@ -103,10 +103,10 @@ void mirror_destroy(struct mirror *mirror);
 
 /*
  * Interfaces that are ours. At any time; those added before mirror_start() are known when the first
- * dump ends. 0, -EEXIST or -ENOMEM.
+ * dump ends. inner: plain packets come in by the port. 0, -EEXIST or -ENOMEM.
  */
-int mirror_add_port(
-	struct mirror *mirror, uint32_t ifindex, uint8_t port, const uint8_t mac[MIRROR_MAC_BYTES]);
+int mirror_add_port(struct mirror *mirror, uint32_t ifindex, uint8_t port,
+	const uint8_t mac[MIRROR_MAC_BYTES], bool inner);
 int mirror_add_wg(struct mirror *mirror, uint32_t ifindex, uint8_t interface);
 void mirror_remove(struct mirror *mirror, uint32_t ifindex);
 
@@ -126,7 +126,8 @@ bool mirror_ready(const struct mirror *mirror);
 
 /*
  * NULL, or one line on why the fast path forwards nothing of this family (forwarding is disabled in
- * the kernel, policy rules), with what would change that. The string lives until the next call.
+ * the kernel or for an interface, policy rules), with what would change that. The string lives
+ * until the next call.
  */
 const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family);
 

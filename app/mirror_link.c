@@ -57,6 +57,7 @@ void link_delete(struct mirror *mirror, struct link *link)
 	mirror->changed_all = true;
 	if (fib_uses_interface(mirror->fib, ifindex))
 		dump_want_routes(mirror);
+	entrance_remove(mirror, ifindex);
 	if (fib_remove_interface(mirror->fib, ifindex))
 		mirror->callbacks.link_gone(mirror->callbacks.arg, ifindex);
 }
@@ -75,12 +76,14 @@ void links_end(struct mirror *mirror, bool sweep)
 	}
 }
 
-static int add_interface(struct mirror *mirror, uint32_t ifindex, int error)
+static int add_interface(struct mirror *mirror, uint32_t ifindex, bool entrance, int error)
 {
 	const struct link *link = link_find(mirror, ifindex);
 
 	if (error != 0)
 		return error;
+	if (entrance)
+		entrance_add(mirror, ifindex);
 	if (mirror->started)
 		dump_want(mirror, 1u << STAGE_LINKS | 1u << STAGE_NEIGHBOURS);
 	if (link)
@@ -89,19 +92,20 @@ static int add_interface(struct mirror *mirror, uint32_t ifindex, int error)
 	return 0;
 }
 
-int mirror_add_port(
-	struct mirror *mirror, uint32_t ifindex, uint8_t port, const uint8_t mac[MIRROR_MAC_BYTES])
+int mirror_add_port(struct mirror *mirror, uint32_t ifindex, uint8_t port,
+	const uint8_t mac[MIRROR_MAC_BYTES], bool inner)
 {
-	return add_interface(mirror, ifindex, fib_add_port(mirror->fib, ifindex, port, mac));
+	return add_interface(mirror, ifindex, inner, fib_add_port(mirror->fib, ifindex, port, mac));
 }
 
 int mirror_add_wg(struct mirror *mirror, uint32_t ifindex, uint8_t interface)
 {
-	return add_interface(mirror, ifindex, fib_add_wg(mirror->fib, ifindex, interface));
+	return add_interface(mirror, ifindex, true, fib_add_wg(mirror->fib, ifindex, interface));
 }
 
 void mirror_remove(struct mirror *mirror, uint32_t ifindex)
 {
+	entrance_remove(mirror, ifindex);
 	fib_remove_interface(mirror->fib, ifindex);
 	mirror->changed_all = true;
 }

@@ -16,6 +16,7 @@
 #ifndef APP_MIRROR_PARTS_H
 #define APP_MIRROR_PARTS_H
 
+#include "base/limits.h"
 #include "base/units.h"
 #include "fib.h"
 #include "hash.h"
@@ -63,6 +64,12 @@ struct rules {
 	unsigned n, room;
 };
 
+/* An interface that plain packets come in by: a WireGuard interface, an inner port. */
+struct entrance {
+	uint32_t ifindex;
+	bool barred; /* the kernel forwards no IPv4 from it */
+};
+
 /* Of one family. */
 struct side {
 	struct rules rules; /* as dumped last, or the dump under way */
@@ -103,6 +110,8 @@ struct mirror {
 	struct ip_addr *locals; /* as told last */
 	unsigned local_count;
 	struct side v4, v6;
+	struct entrance entrances[LIMIT_PORTS + LIMIT_INTERFACES];
+	unsigned entrance_count;
 	uint32_t own_tables[MIRROR_OWN_TABLES];
 	unsigned own_count;
 
@@ -159,6 +168,8 @@ bool addr_is_local(const struct mirror *mirror, const struct ip_addr *addr);
 
 bool rule_append(struct rules *rules, const struct policy_rule *rule);
 void rules_end(struct mirror *mirror, enum ip_family family, bool sweep);
+void entrance_add(struct mirror *mirror, uint32_t ifindex);
+void entrance_remove(struct mirror *mirror, uint32_t ifindex);
 /* Asks the kernel whether it forwards; takes its answer, or a message about a change. */
 void forwarding_ask(struct mirror *mirror, enum ip_family family);
 void forwarding_take(struct mirror *mirror, const struct nlmsghdr *nlh);

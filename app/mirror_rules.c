@@ -6,6 +6,7 @@
 #include "mirror_parts.h"
 
 #include <assert.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,13 +69,33 @@ void rules_end(struct mirror *mirror, enum ip_family family, bool sweep)
 		judge_rules(mirror, family);
 }
 
+static struct entrance *entrance_find(struct mirror *mirror, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < mirror->entrance_count; i++) {
+		if (mirror->entrances[i].ifindex == ifindex)
+			return &mirror->entrances[i];
+	}
+	return NULL;
+}
+
 void forwarding_take(struct mirror *mirror, const struct nlmsghdr *nlh)
 {
+	struct entrance *entrance;
+	int32_t ifindex;
 	uint8_t family;
 	bool on;
 
-	if (nlh->nlmsg_type == RTM_NEWNETCONF && rtnl_parse_forwarding(nlh, &family, &on))
+	if (nlh->nlmsg_type != RTM_NEWNETCONF ||
+		!rtnl_parse_forwarding(nlh, &family, &ifindex, &on))
+		return;
+	if (ifindex == NETCONFA_IFINDEX_ALL)
 		side_of(mirror, family)->forwarding = on;
+	/* An interface's own switch of IPv6 is about router advertisements. */
+	if (ifindex <= 0 || family != IP_V4)
+		return;
+	entrance = entrance_find(mirror, (uint32_t)ifindex);
+	if (entrance)
+		entrance->barred = !on;
 }
 
 static int on_forwarding(const struct nlmsghdr *nlh, void *arg)
@@ -83,7 +104,7 @@ static int on_forwarding(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-void forwarding_ask(struct mirror *mirror, enum ip_family family)
+static void ask(struct mirror *mirror, enum ip_family family, int32_t ifindex)
 {
 	uint8_t buf[NETLINK_REQUEST_BYTES];
 	struct netconfmsg *ncm;
@@ -91,10 +112,43 @@ void forwarding_ask(struct mirror *mirror, enum ip_family family)
 		&mirror->query, buf, RTM_GETNETCONF, 0, sizeof(*ncm), (void **)&ncm);
 
 	ncm->ncm_family = netlink_family((uint8_t)family);
-	mnl_attr_put_u32(nlh, NETCONFA_IFINDEX, (uint32_t)NETCONFA_IFINDEX_ALL);
+	mnl_attr_put_u32(nlh, NETCONFA_IFINDEX, (uint32_t)ifindex);
+	netlink_ask(&mirror->query, nlh, on_forwarding, mirror);
+}
+
+void forwarding_ask(struct mirror *mirror, enum ip_family family)
+{
 	/* A host without the family forwards nothing of it. */
 	side_of(mirror, (uint8_t)family)->forwarding = false;
-	netlink_ask(&mirror->query, nlh, on_forwarding, mirror);
+	ask(mirror, family, NETCONFA_IFINDEX_ALL);
+	for (unsigned i = 0; i < mirror->entrance_count && family == IP_V4; i++)
+		ask(mirror, family, (int32_t)mirror->entrances[i].ifindex);
+}
+
+void entrance_add(struct mirror *mirror, uint32_t ifindex)
+{
+	assert(mirror->entrance_count < sizeof(mirror->entrances) / sizeof(mirror->entrances[0]));
+	mirror->entrances[mirror->entrance_count++] = (struct entrance){.ifindex = ifindex};
+	if (mirror->started)
+		ask(mirror, IP_V4, (int32_t)ifindex);
+}
+
+void entrance_remove(struct mirror *mirror, uint32_t ifindex)
+{
+	struct entrance *entrance = entrance_find(mirror, ifindex);
+
+	if (entrance)
+		*entrance = mirror->entrances[--mirror->entrance_count];
+}
+
+/* The first that is; NULL: none. */
+static const struct entrance *barred_entrance(const struct mirror *mirror, enum ip_family family)
+{
+	for (unsigned i = 0; i < mirror->entrance_count && family == IP_V4; i++) {
+		if (mirror->entrances[i].barred)
+			return &mirror->entrances[i];
+	}
+	return NULL;
 }
 
 static bool may_forward(struct mirror *mirror, enum ip_family family)
@@ -102,7 +156,8 @@ static bool may_forward(struct mirror *mirror, enum ip_family family)
 	const struct side *side = side_of(mirror, (uint8_t)family);
 
 	return mirror->ready && side->rules_known && side->policy.plain && side->forwarding &&
-	       !side->unsettled && !fib_own_tables_stray(mirror->fib, family);
+	       !side->unsettled && !fib_own_tables_stray(mirror->fib, family) &&
+	       !barred_entrance(mirror, family);
 }
 
 void forwarding_tell(struct mirror *mirror)
@@ -125,6 +180,8 @@ const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 	struct side *side = side_of(mirror, (uint8_t)family);
 	const char *name = family == IP_V4 ? "IPv4" : "IPv6";
 	const char *option = family == IP_V4 ? "" : " -6";
+	const struct entrance *barred = barred_entrance(mirror, family);
+	char device[IF_NAMESIZE] = "";
 
 	if (!mirror->ready)
 		return NULL;
@@ -133,6 +190,11 @@ const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 			"%s is not forwarded: the kernel does not (sysctl -w %s=1 enables it)",
 			name,
 			family == IP_V4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding");
+	else if (barred && if_indextoname(barred->ifindex, device))
+		snprintf(side->hint, sizeof(side->hint),
+			"%s is forwarded by the kernel, slowly: it is told not to from %s (sysctl "
+			"-w net.ipv4.conf.%s.forwarding=1 changes that)",
+			name, device, device);
 	else if (side->rules_known && !side->policy.plain)
 		snprintf(side->hint, sizeof(side->hint),
 			"%s is forwarded by the kernel, slowly: policy rules other than the "

@@ -237,7 +237,7 @@ bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out)
 	return true;
 }
 
-bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, bool *on)
+bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, int32_t *ifindex, bool *on)
 {
 	const struct netconfmsg *ncm = mnl_nlmsg_get_payload(nlh);
 	const struct nlattr *attrs[NETCONFA_FORWARDING + 1];
@@ -245,9 +245,9 @@ bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, bool *on
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*ncm))
 		return false;
 	netlink_attrs(nlh, sizeof(*ncm), attrs, NETCONFA_FORWARDING);
-	if (!attrs[NETCONFA_IFINDEX] || !attrs[NETCONFA_FORWARDING] ||
-		(int32_t)netlink_get_u32(attrs[NETCONFA_IFINDEX], 0) != NETCONFA_IFINDEX_ALL)
+	if (!attrs[NETCONFA_IFINDEX] || !attrs[NETCONFA_FORWARDING])
 		return false;
+	*ifindex = (int32_t)netlink_get_u32(attrs[NETCONFA_IFINDEX], 0);
 	*family = netlink_ip_family(ncm->ncm_family);
 	*on = netlink_get_u32(attrs[NETCONFA_FORWARDING], 0) != 0;
 	return *family != IP_NONE;

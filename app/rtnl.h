@@ -45,7 +45,8 @@ bool rtnl_parse_neighbour(const struct nlmsghdr *nlh, struct rtnl_neighbour *out
 bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out);
 bool rtnl_parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out);
 bool rtnl_parse_rule(const struct nlmsghdr *nlh, struct policy_rule *out);
-/* Whether all interfaces of the family forward; false also when the message is not about that. */
-bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, bool *on);
+/* Whether this interface (NETCONFA_IFINDEX_ALL: all together) forwards packets of the family; false
+ * also when the message is not about that. */
+bool rtnl_parse_forwarding(const struct nlmsghdr *nlh, uint8_t *family, int32_t *ifindex, bool *on);
 
 #endif

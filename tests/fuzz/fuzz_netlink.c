@@ -66,8 +66,8 @@ static void add_interfaces(struct mirror *mirror)
 	static const uint8_t mac[MIRROR_MAC_BYTES] = {2, 0, 0, 0, 0, 1};
 	static const uint32_t own = OWN_TABLE;
 
-	MUST(mirror_add_port(mirror, OUTER_IFINDEX, 0, mac) == 0);
-	MUST(mirror_add_port(mirror, INNER_IFINDEX, 1, mac) == 0);
+	MUST(mirror_add_port(mirror, OUTER_IFINDEX, 0, mac, false) == 0);
+	MUST(mirror_add_port(mirror, INNER_IFINDEX, 1, mac, true) == 0);
 	MUST(mirror_add_wg(mirror, WG_IFINDEX, 0) == 0);
 	mirror_set_own_tables(mirror, &own, 1);
 	/* As if a dump were under way. */

@@ -188,6 +188,10 @@ def test_who_forwards_is_told(bench):
     told("IPv4 is forwarded by the kernel, slowly: policy rules", "priority 1234")
     bench.gw.ip("rule", "del", "priority", "1234")
     told("IPv4 is forwarded by the workers", "by the workers")
+    bench.gw.sysctl(f"net.ipv4.conf.{gateway.name}.forwarding", 0)
+    told("IPv4 is forwarded by the kernel, slowly: it is told not to", f"from {gateway.name} ")
+    bench.gw.sysctl(f"net.ipv4.conf.{gateway.name}.forwarding", 1)
+    told("IPv4 is forwarded by the workers", "by the workers")
     assert gateway.telemetry("/wg/info")["forwarding_v6"] == "IPv6 is forwarded by the workers"
     assert gateway.stop() == 0
 

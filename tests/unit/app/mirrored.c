@@ -74,8 +74,8 @@ void begin(struct subject *s)
 
 	table_init(&s->table, &callbacks);
 	assert_int_equal(mirror_create(&callbacks, TABLE_NEXTHOPS, &s->mirror), 0);
-	assert_int_equal(mirror_add_port(s->mirror, outer0, 3, outer_mac), 0);
-	assert_int_equal(mirror_add_port(s->mirror, inner0, 4, inner_mac), 0);
+	assert_int_equal(mirror_add_port(s->mirror, outer0, 3, outer_mac, false), 0);
+	assert_int_equal(mirror_add_port(s->mirror, inner0, 4, inner_mac, true), 0);
 	assert_int_equal(mirror_add_wg(s->mirror, wg0, 7), 0);
 	assert_int_equal(mirror_add_wg(s->mirror, wg0, 7), -EEXIST);
 	assert_int_equal(mirror_start(s->mirror), 0);

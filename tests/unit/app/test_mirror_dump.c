@@ -128,7 +128,7 @@ static void test_many(void **state)
 		table_init(&s.table, &callbacks);
 		s.table.count_only = true;
 		assert_int_equal(mirror_create(&callbacks, TABLE_NEXTHOPS, &s.mirror), 0);
-		assert_int_equal(mirror_add_port(s.mirror, outer0, 3, outer_mac), 0);
+		assert_int_equal(mirror_add_port(s.mirror, outer0, 3, outer_mac, false), 0);
 		assert_int_equal(mirror_start(s.mirror), 0);
 	}
 	while (!mirror_ready(s.mirror)) {

@@ -23,7 +23,7 @@ static void test_interface_gone(void **state)
 	assert_int_equal(table_lookup(&s.table, &far).kind, MIRROR_HOST);
 	ifindex = resolve(&s, "10.90.1.1", NULL, 0).ifindex;
 	/* A port that comes while running. */
-	assert_int_equal(mirror_add_port(s.mirror, ifindex, 9, outer_mac), 0);
+	assert_int_equal(mirror_add_port(s.mirror, ifindex, 9, outer_mac, false), 0);
 	assert_int_equal(s.table.link_ifindex, ifindex);
 	settle(&s);
 	assert_int_equal(table_lookup(&s.table, &far).kind, MIRROR_PORT);

@@ -28,7 +28,11 @@ static void test_rules(void **state)
 	assert_false(s.table.forwarding_v4);
 	assert_true(s.table.forwarding_v6);
 	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "policy rules"));
-	run("ip rule del from 10.0.0.0/8 lookup 99; ip -6 rule add fwmark 5 lookup 99");
+	/* As the documentation says to leave all to the host. */
+	run("ip rule del from 10.0.0.0/8 lookup 99; ip rule add fwmark 0xfffffff0 lookup main");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	run("ip rule del fwmark 0xfffffff0 lookup main; ip -6 rule add fwmark 5 lookup 99");
 	settle(&s);
 	assert_true(s.table.forwarding_v4);
 	assert_false(s.table.forwarding_v6);
@@ -72,10 +76,54 @@ static void test_rules(void **state)
 	clear();
 }
 
+/* The kernel does not forward IPv4 that comes in by such an interface; where it goes out is no
+ * matter, and IPv6 knows one switch only. */
+static void test_interface_that_does_not_forward(void **state)
+{
+	struct subject s;
+
+	(void)state;
+	base_addresses();
+	run("sysctl -qw net.ipv4.conf.inner0.forwarding=0");
+	begin(&s);
+	assert_false(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_non_null(strstr(
+		mirror_forwarding_hint(s.mirror, IP_V4), "net.ipv4.conf.inner0.forwarding=1"));
+	run("sysctl -qw net.ipv4.conf.inner0.forwarding=1 net.ipv4.conf.wg0.forwarding=0 "
+	    "net.ipv6.conf.wg0.forwarding=0");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	assert_true(s.table.forwarding_v6);
+	assert_non_null(
+		strstr(mirror_forwarding_hint(s.mirror, IP_V4), "net.ipv4.conf.wg0.forwarding=1"));
+	/* outer0 takes in nothing plain. */
+	run("sysctl -qw net.ipv4.conf.wg0.forwarding=1 net.ipv4.conf.outer0.forwarding=0");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_null(mirror_forwarding_hint(s.mirror, IP_V4));
+	/* What is ours no more is nobody's affair; what comes to be is asked for. */
+	run("sysctl -qw net.ipv4.conf.wg0.forwarding=0");
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	mirror_remove(s.mirror, wg0);
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	assert_int_equal(mirror_add_wg(s.mirror, wg0, 7), 0);
+	settle(&s);
+	assert_false(s.table.forwarding_v4);
+	run("sysctl -qw net.ipv4.ip_forward=0; sysctl -qw net.ipv4.ip_forward=1");
+	settle(&s);
+	assert_true(s.table.forwarding_v4);
+	end(&s);
+	clear();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
+		cmocka_unit_test(test_interface_that_does_not_forward),
 	};
 
 	if (!mirrored_setup())
