@@ -93,6 +93,28 @@ def test_a_second_program_of_the_same_prefix(bench):
     assert first.poll() is None
 
 
+@pytest.mark.parametrize("option,told", [
+    # Some of EAL's files fit, or none of a size; then it would be killed by a SIGBUS.
+    ("size=4k", "no space for EAL's files in /var/run/dpdk/"),
+    ("size=1m", "no space for EAL's files in /var/run/dpdk/"),
+    ("ro", "EAL's runtime directory cannot be made: /var/run/dpdk: Read-only file system"),
+])
+def test_runtime_directory_of_no_use(bench, option, told):
+    """That is nothing wrong with the command line."""
+    done = bench.gw.run("unshare", "-m", "sh", "-c", f"""set -e
+mount -t tmpfs -o {option} tmpfs /run
+status=0
+"$@" || status=$?
+ls -A /run/dpdk >&2 || true
+exit $status
+""", "sh", PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0", "--interface", bench.short,
+                        check=False)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("dpdk-wg: ")]
+    assert done.returncode == 1 and len(lines) == 1 and told in lines[0], done.stderr
+    if option != "ro":
+        assert done.stderr.endswith(lines[0] + "\n"), "nothing left"
+
+
 def test_quiet_unless_asked(bench):
     for more, chatter in (([], False), (["--log-level", "lib.eal:info"], True)):
         program = bench.gw.start(PROGRAM, *eal(bench, *more), "--", "--outer", "net_af_packet0",
