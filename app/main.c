@@ -293,8 +293,8 @@ static int count_workers(struct gateway *gateway, const struct options *options)
 	return 0;
 }
 
-static int make_data_path(
-	struct gateway *gateway, const struct options *options, const struct configs *configs)
+/* The lcores and ports that the command line names: -EINVAL if it is wrong. */
+static int find_means(struct gateway *gateway, const struct options *options)
 {
 	int err = check_handshake_lcores(options);
 
@@ -302,8 +302,14 @@ static int make_data_path(
 		err = count_workers(gateway, options);
 	if (!err)
 		err = find_ports(gateway, options);
-	if (!err)
-		err = make_pool(gateway, options, configs);
+	return err;
+}
+
+static int make_data_path(
+	struct gateway *gateway, const struct options *options, const struct configs *configs)
+{
+	int err = make_pool(gateway, options, configs);
+
 	if (!err) {
 		err = dp_create(gateway->workers, &gateway->dp);
 		if (err)
@@ -489,7 +495,10 @@ static int run(const struct options *options, char **argv)
 	}
 	if (!options->dumpable)
 		privileges_refuse_dumps();
-	int err = set_up(&gateway, options, &configs);
+	int err = find_means(&gateway, options);
+	int failure = err == -EINVAL ? EXIT_USAGE : EXIT_RUN;
+	if (!err)
+		err = set_up(&gateway, options, &configs);
 	configs_clear(&configs);
 	int notify = err ? -1 : notify_open();
 	if (!err)
@@ -506,7 +515,7 @@ static int run(const struct options *options, char **argv)
 	eal_files_remove();
 	control_fini();
 	/* -EINTR: a signal came before all was set up. */
-	return !err || err == -EINTR ? 0 : EXIT_RUN;
+	return !err || err == -EINTR ? 0 : failure;
 }
 
 int main(int argc, char **argv)

@@ -303,7 +303,7 @@ def test_ready_names_what_is_what(bench):
 def test_one_device_under_two_names(bench):
     status, lines, _ = run_to_end(bench.gw, *eal(bench), "--", "--outer", "0", "--outer",
                              "net_af_packet0", "--interface", bench.short)
-    assert status == 1 and len(lines) == 1, lines
+    assert status == 2 and len(lines) == 1, lines
     assert "--outer net_af_packet0: this port is given already, as 0" in lines[0]
 
 
