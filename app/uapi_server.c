@@ -462,17 +462,12 @@ void uapi_server_destroy(struct uapi_server *server)
 	free(server);
 }
 
-/* Whether somebody answers on a socket file; what is no socket counts as somebody. */
+/* Whether somebody answers on a socket file. */
 static bool is_served(const struct sockaddr_un *address)
 {
-	struct stat st;
 	bool served;
 	int fd;
 
-	if (lstat(address->sun_path, &st) != 0)
-		return false;
-	if (!S_ISSOCK(st.st_mode))
-		return true;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return true;
@@ -501,6 +496,8 @@ static int open_socket(struct uapi_socket *sock)
 	if (fchmod(sock->fd, 0600) != 0)
 		return -errno;
 	rc = bind_to(sock);
+	if (rc == -EADDRINUSE && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
 	if (rc == -EADDRINUSE && !is_served(&sock->address) && unlink(path) == 0)
 		rc = bind_to(sock);
 	if (rc != 0)
@@ -552,6 +549,7 @@ int uapi_server_add(struct uapi_server *server, const char *name, struct wg_devi
 	if (rc != 0) {
 		log_error("%s: %s", sock->address.sun_path,
 			rc == -EADDRINUSE ? "another program serves this interface"
+			: rc == -ENOTSOCK ? "it is there and no socket: remove it"
 			: rc == -EACCES	  ? "not permitted: make the directory this user's"
 					  : strerror(-rc));
 		free_socket(sock);

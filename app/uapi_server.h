@@ -42,8 +42,8 @@ void uapi_server_destroy(struct uapi_server *server);
 
 /*
  * Opens NAME.sock for device. A socket that nobody answers on is replaced. 0, or a negative errno
- * after a line that says why (-EADDRINUSE: another program serves this interface). The device must
- * live until uapi_server_remove() or uapi_server_destroy().
+ * after a line that says why (-EADDRINUSE: another program serves this interface; -ENOTSOCK: a file
+ * is in the way). The device must live until uapi_server_remove() or uapi_server_destroy().
  */
 int uapi_server_add(struct uapi_server *server, const char *name, struct wg_device *device,
 	const struct uapi_server_hooks *hooks);

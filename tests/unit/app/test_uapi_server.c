@@ -527,7 +527,7 @@ static void test_other_file(void **state)
 	uapi_server_remove(world->server, world->name);
 	close(open(world->path, O_CREAT | O_WRONLY, 0600));
 	assert_int_equal(
-		uapi_server_add(world->server, world->name, world->device, &hooks), -EADDRINUSE);
+		uapi_server_add(world->server, world->name, world->device, &hooks), -ENOTSOCK);
 	assert_int_equal(unlink(world->path), 0);
 }
 
