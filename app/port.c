@@ -225,6 +225,8 @@ static int learn(struct port *port)
 
 	if (err)
 		return failed(port, "reading its MAC address failed", err);
+	if (!rte_is_valid_assigned_ether_addr(&port->mac))
+		return failed(port, "it has no MAC address of its own", -EADDRNOTAVAIL);
 	if (rte_eth_dev_get_mtu(port->id, &port->mtu) != 0)
 		port->mtu = RTE_ETHER_MTU;
 	(void)port_link_changed(port);

@@ -70,6 +70,13 @@ def test_too_little_memory(bench):
     assert status == 1 and len(lines) == 1 and "-m" in lines[0], lines
 
 
+def test_port_without_a_mac(bench):
+    argv = [a if "net_af" not in a else "net_ring0" for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_ring0", "--interface", bench.short)
+    assert status == 1 and len(lines) == 1, lines
+    assert "port net_ring0: it has no MAC address" in lines[0]
+
+
 def test_bad_config_line(bench):
     path = os.path.join(bench.dir, f"{bench.short}.conf")
     with open(path, "w", encoding="utf-8") as file:
