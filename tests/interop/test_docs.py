@@ -44,3 +44,14 @@ def test_tests_of_the_protocol_exist():
                               in re.findall(r"^(?:def|static void) (\w+)\(", code, re.M)}
     named = set(re.findall(r"`(\w+\.\w+)`", read("docs", "protocol.md"))) - {"file.function"}
     assert len(named) > 100 and named <= functions, sorted(named - functions)
+
+
+def test_named_tests_are_there():
+    """Each "meson test -C build NAME" of the documentation."""
+    listed = {line.split(" / ")[-1] for line in
+              lab.run("meson", "test", "-C", lab.build_dir(), "--list", "--no-rebuild").stdout.splitlines()}
+    named = set()
+    for name in ["README.md"] + [f"docs/{n}" for n in os.listdir(os.path.join(lab.ROOT, "docs"))]:
+        if name.endswith(".md"):
+            named |= set(re.findall(r"meson test -C \S+ (\w+)", read(name)))
+    assert named and named <= listed, named - listed
