@@ -104,6 +104,8 @@ def run(rounds, tell=lambda text: None):
 
 
 def main():
+    if len(sys.argv) > 2 or (len(sys.argv) == 2 and not sys.argv[1].isdecimal()):
+        sys.exit("usage: scripts/bench-tcp [ROUNDS]")
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     rows = run(rounds, lambda text: print(text, flush=True))
     print("\n| ends | Gbit/s (median, range) | CPU s a GB, each end | small UDP, kpps | ratio |\n"
