@@ -37,7 +37,7 @@ struct dp_worker_config {
 struct dp_counters {
 	uint64_t inbound_packets, inbound_bytes;   /* opened and accepted; bytes of UDP payload */
 	uint64_t outbound_packets, outbound_bytes; /* sealed; bytes of UDP payload */
-	uint64_t plain_packets;			   /* forwarded without WireGuard on either side */
+	uint64_t plain_packets;			   /* sent on a port in the plain, opened or not */
 	uint64_t host_packets, control_packets;	   /* handed on */
 	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, for frames from ports */
 	uint64_t input_cycles;			   /* the same for in_ring */
