@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 What the protocol does with time, in seconds instead of minutes: the gateway's clocks are in the test's
-hands (fastclock.py). test_conformance.py has the same in real time, with DPDK_WG_FULL=yes.
+hands (fastclock.py). test_conformance_timers.py has the same in real time, with DPDK_WG_FULL=yes.
 """
 import fastclock
 import lab

@@ -12,7 +12,7 @@ from wgpeer import DATA, INITIATION, RESPONSE, ProtocolError
 
 class Traffic:
     """
-    Numbered packets between a client (test_conformance.Client, with a session) and a host, one each way
+    Numbered packets between a client (conformance.Client, with a session) and a host, one each way
     every INTERVAL_S, for as long as the context lasts. Every message of the gateway's is recorded, and
     answered as a stock peer would do; but only the test has this end begin a handshake.
 
