@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The same with handshake lcores: both roles, changes under way, many at once, a clean end."""
-import base64
-
 import lab
 import pytest
 import wgpeer
@@ -60,10 +58,10 @@ def test_own_initiations_are_no_load(split_site):
     """
     site = split_site
     gw, gateway = site.topology.gw, site.gateway
-    peer = wgpeer.Peer(site.topology.wan.name, base64.b64decode(site.public_key),
+    peer = wgpeer.Peer(site.topology.wan.name, wgpeer.base64_key(site.public_key),
                        ("192.0.2.1", 51820), "192.0.2.2")
     keys = [lab.keypair()[1] for _ in range(400)]
-    gateway.set("peer", base64.b64encode(peer.static.public).decode())
+    gateway.set("peer", wgpeer.base64_text(peer.static.public))
     gw.ip("link", "set", gateway.name, "down")
     gateway.set(*[word for key in keys for word in (
         "peer", key, "endpoint", "192.0.2.99:9", "persistent-keepalive", "25")])

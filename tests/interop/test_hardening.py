@@ -4,7 +4,6 @@ What docs/security.md promises of the running process: keys lie in memory that i
 and nowhere once they are of no use; no privilege is left but those listed; debuggers of the same user are
 kept out. What the system-call filter refuses is tested by tests/unit/app/test_syscall_filter.c.
 """
-import base64
 import os
 import re
 import resource
@@ -16,15 +15,12 @@ import subprocess
 import lab
 import pytest
 import wgpeer
+from wgpeer import base64_text
 
 OUTER = ("192.0.2.1", 51820)
 NET_BIND_SERVICE, NET_ADMIN, NET_RAW, IPC_LOCK = (1 << n for n in (10, 12, 13, 14))
 KEPT = NET_BIND_SERVICE | NET_ADMIN | NET_RAW | IPC_LOCK
 PAGE = os.sysconf("SC_PAGESIZE")
-
-
-def text(key):
-    return base64.b64encode(key).decode()
 
 
 class Memory:
@@ -84,7 +80,7 @@ class Memory:
 
 def forms(name, key):
     """A key as it may lie about."""
-    return {f"{name}": key, f"{name} in base64": text(key).encode()[:42],
+    return {f"{name}": key, f"{name} in base64": base64_text(key).encode()[:42],
             f"{name} in hexadecimal": key.hex().encode()}
 
 
@@ -98,8 +94,8 @@ class Client(wgpeer.Peer):
     def __init__(self, bench):
         self.bench = bench
         super().__init__(bench.topology.wan.name, bench.static.public, OUTER, "192.0.2.2", os.urandom(32))
-        self.key = text(self.static.public)
-        bench.gateway.set("peer", self.key, "preshared-key", "/dev/stdin", input=text(self.psk))
+        self.key = base64_text(self.static.public)
+        bench.gateway.set("peer", self.key, "preshared-key", "/dev/stdin", input=base64_text(self.psk))
 
     def session_made(self):
         """A new session; the first message may have to wait for the kernels to find each other."""
@@ -126,7 +122,7 @@ class Bench:
 
     def new_key(self):
         self.static = wgpeer.Key()
-        self.gateway.set("private-key", "/dev/stdin", input=text(self.static.private))
+        self.gateway.set("private-key", "/dev/stdin", input=base64_text(self.static.private))
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +176,7 @@ def test_replaced_keys_leave_nothing(bench, client):
     session = client.session_made()
     private, psk, secrets = bench.static.private, client.psk, client.static_static()
     bench.new_key()
-    bench.gateway.set("peer", client.key, "preshared-key", "/dev/stdin", input=text(os.urandom(32)))
+    bench.gateway.set("peer", client.key, "preshared-key", "/dev/stdin", input=base64_text(os.urandom(32)))
     bench.memory.wait_until_gone("the end of the old keys", {
         **session_keys(session, "session key"), **forms("private key", private),
         **forms("preshared key", psk), **secrets})
@@ -192,10 +188,10 @@ def test_a_deleted_interface_leaves_no_keys(topology):
     gateway = lab.Gateway(topology.gw, ["v_out"], options=["--interface", other])
     lab.wait_for("the ready line", lambda: "ready:" in gateway.tail())
     memory = Memory(gateway.process.pid)
-    key, psk, peer = os.urandom(32), os.urandom(32), text(wgpeer.Key().public)
+    key, psk, peer = os.urandom(32), os.urandom(32), base64_text(wgpeer.Key().public)
     private = wgpeer.Key(key).private
-    lab.run("wg", "set", other, "private-key", "/dev/stdin", input=text(private))
-    lab.run("wg", "set", other, "peer", peer, "preshared-key", "/dev/stdin", input=text(psk))
+    lab.run("wg", "set", other, "private-key", "/dev/stdin", input=base64_text(private))
+    lab.run("wg", "set", other, "peer", peer, "preshared-key", "/dev/stdin", input=base64_text(psk))
     keys = {"private key": private[1:31], "preshared key": psk}
     assert set(memory.find(keys)) == set(keys)
     topology.gw.ip("link", "del", other)

@@ -3,11 +3,10 @@
 An interface that wg(8) and ip(8) configure, in the order of wg-quick(8): keys and peers first, while its
 link is down, then the link; and where it sends from when the way changes.
 """
-import base64
-
 import lab
 import pytest
 import wgpeer
+from wgpeer import base64_text
 
 PORT = 51820
 
@@ -35,10 +34,6 @@ def test_tunnel_comes_up_with_the_link(topology):
     assert gateway.stop() == 0, gateway.tail()
 
 
-def text(key):
-    return base64.b64encode(key).decode()
-
-
 class Spoken:
     """A gateway with an address more, a peer that has spoken to that, and hears from it every second."""
 
@@ -47,13 +42,13 @@ class Spoken:
     def __init__(self, topology):
         self.topology, self.static = topology, wgpeer.Key()
         self.gateway = lab.Gateway(topology.gw, ["v_out"],
-                                   config=f"[Interface]\nPrivateKey = {text(self.static.private)}\n"
+                                   config=f"[Interface]\nPrivateKey = {base64_text(self.static.private)}\n"
                                           f"ListenPort = {PORT}\n")
         topology.address_gateway(inner=False)
         topology.gw.ip("addr", "add", f"{self.SECOND}/24", "dev", "outer0")
         assert topology.wan.ping(self.SECOND)
         self.peer = wgpeer.Peer(topology.wan.name, self.static.public, (self.SECOND, PORT), "192.0.2.2")
-        self.gateway.set("peer", text(self.peer.static.public), "persistent-keepalive", "1")
+        self.gateway.set("peer", base64_text(self.peer.static.public), "persistent-keepalive", "1")
         self.peer.connect()
 
     def source(self):

@@ -3,7 +3,6 @@
 The test peer itself, before it judges anybody: against vectors, recordings of two Linux kernels, and
 a running wireguard-go.
 """
-import base64
 import json
 import os
 import time
@@ -29,7 +28,7 @@ def messages(capture):
 
 
 def key(text):
-    return wgpeer.Key(base64.b64decode(text))
+    return wgpeer.Key(wgpeer.base64_key(text))
 
 
 def test_kdf_and_constants():
@@ -76,7 +75,7 @@ def rebuild(n):
     packets = messages(keys["capture"])
     first = [i for i, p in enumerate(packets) if p[0] == wgpeer.INITIATION][keys["n"]]
     initiation, response = packets[first:first + 2]
-    psk = base64.b64decode(keys["preshared_key"]) if keys["preshared_key"] else wgpeer.NO_PSK
+    psk = wgpeer.base64_key(keys["preshared_key"]) if keys["preshared_key"] else wgpeer.NO_PSK
     ephemerals = [key(keys["initiator_ephemeral_private"]), key(keys["responder_ephemeral_private"])]
     # Either side may have started it: the responder is the one whose mac1 fits.
     static, remote = next((a, b) for a, b in (sides, sides[::-1])
@@ -124,7 +123,7 @@ class Stock:
         self.program = lab.WireguardGo(self.far, "st")
         self.program.set_private_key("listen-port", 51820)
         self.far.set_up(self.program.name, "10.9.0.1/24", mtu=1420)
-        self.public = base64.b64decode(self.program.public_key)
+        self.public = wgpeer.base64_key(self.program.public_key)
 
     def peer(self, psk=None, endpoint=False, six=False):
         gateway = ("2001:db8:1::1", 51820) if six else ("192.0.2.1", 51820)
@@ -135,8 +134,8 @@ class Stock:
             options += ["preshared-key", "/dev/stdin"]
         if endpoint:
             options += ["endpoint", f"192.0.2.2:{peer.port}"]
-        lab.run("wg", "set", self.program.name, "peer", base64.b64encode(peer.static.public).decode(),
-                *options, input=base64.b64encode(psk).decode() if psk else None)
+        lab.run("wg", "set", self.program.name, "peer", wgpeer.base64_text(peer.static.public),
+                *options, input=wgpeer.base64_text(psk) if psk else None)
         return peer
 
 

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Two workers: ports with one queue, which one of them reads, and ports with a queue for each."""
-import json
-import re
-
 import lab
 import pytest
 from test_gateway import tcp
