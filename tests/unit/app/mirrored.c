@@ -38,8 +38,12 @@ void base_addresses(void)
 	    "ip link set outer0 up; ip link set inner0 up; ip link set wg0 up;"
 	    "ip addr add 192.0.2.1/24 dev outer0; ip addr add 10.1.0.1/24 dev inner0;"
 	    "ip -6 addr add 2001:db8:1::1/64 dev inner0 nodad; ip addr add 10.7.0.1/24 dev wg0");
-	/* Link-local addresses are usable, and tell no more, when they are tested. */
-	run("for i in $(seq 1000); do [ -z \"$(ip -6 addr show tentative)\" ] && exit 0;"
+	/*
+	 * The kernel does the rest in its own time: it tests link-local addresses, and makes the
+	 * routes of an IPv6 address, the anycast one last, after `ip addr add` has ended.
+	 */
+	run("for i in $(seq 1000); do [ -z \"$(ip -6 addr show tentative)\" ] &&"
+	    "ip -6 route show table local | grep -q 'anycast 2001:db8:1:: dev inner0' && exit 0;"
 	    "sleep 0.01; done; exit 1");
 }
 
