@@ -11,6 +11,7 @@ so that labs run side by side. Nothing is waited for by sleeping: see wait_for()
 import atexit
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,16 @@ def run(*argv, check=True, timeout=60, **options):
         raise LabError(f"{' '.join(map(str, argv))}: exit {done.returncode}: "
                        f"{(done.stderr or done.stdout).strip()}")
     return done
+
+
+def all_answered(text, count):
+    """
+    Whether the first packets of a ping were answered, by what it wrote. It is to be told a deadline (-w),
+    and goes on sending until then, or until so many answers have come. Without, it waits for the last
+    answers only twice as long as the slowest before took, or an interval, whatever its -W says: on a
+    machine that is busy they are there in time, and not read.
+    """
+    return set(range(1, count + 1)) <= set(map(int, re.findall(r"icmp_seq=(\d+) ttl=", text)))
 
 
 def cpu_seconds(process):
@@ -104,9 +115,9 @@ class Namespace:
 
     def ping(self, address, count=3, interval=0.05, deadline=5, **options):
         """True when all packets come back; the last may take until the deadline."""
-        done = self.run("ping", "-n", "-q", "-c", count, "-i", interval, "-W", deadline,
+        done = self.run("ping", "-n", "-c", count, "-i", interval, "-w", deadline,
                         *options.pop("args", ()), address, check=False, **options)
-        whole = f" {count} received" in done.stdout
+        whole = all_answered(done.stdout, count)
         if not whole:
             print(done.stdout)
         return whole

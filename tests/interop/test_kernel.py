@@ -235,10 +235,10 @@ def test_rekey_under_traffic(kernel, initiator):
         kernel.gateway_peer("endpoint", "192.0.2.2:41414")
         assert kernel.lan.ping("10.9.0.2", deadline=10)
     before = kernel.handshake()
-    pings = kernel.lan.start("ping", "-n", "-q", "-i", "0.1", "-c", "1300", "10.9.0.2",
+    pings = kernel.lan.start("ping", "-n", "-i", "0.1", "-c", "1300", "-w", "200", "10.9.0.2",
                              log=f"pings-{initiator}")
     assert pings.wait(240) == 0
     with open(pings.log, encoding="utf-8") as file:
         text = file.read()
-    assert " 1300 received" in text, text
+    assert lab.all_answered(text, 1300), text
     assert kernel.handshake() >= before + 100

@@ -28,11 +28,6 @@ def rules(site, family):
     return site.topology.gw.ip(family, "rule").stdout
 
 
-def connect(site):
-    """Until packets pass: which of the first ones may be lost is not the question here."""
-    lab.wait_for("the tunnel", site.ping_through, timeout=30)
-
-
 def tables_site(make_site, table, more=""):
     """A gateway with this Table, and a client with a network behind it."""
     site = make_site(interface=f"Table = {table}", extra=f"AllowedIPs = {PREFIXES}{more}")
@@ -46,7 +41,7 @@ def test_table_number(make_site):
     """All routes are in the table, a default one too; they count when a rule says so, and only then."""
     site = tables_site(make_site, TABLE, f", {', '.join(DEFAULT.values())}")
     gw, lan = site.topology.gw, site.topology.lan
-    connect(site)
+    assert site.ping_through()
     for family, (prefix, address) in BEHIND.items():
         assert {prefix, "default"} <= routes(site, family, TABLE)
         assert not routes(site, family), "in the main table"
@@ -59,7 +54,7 @@ def test_table_number(make_site):
         gw.ip(family, "rule", "add", "to", prefix, "lookup", TABLE)
         lab.wait_for("the rule to count", lambda a=address: lan.ping(a, count=1, deadline=1))
         # Whatever else is forwarded is the kernel's to judge now.
-        connect(site)
+        assert site.ping_through()
         assert not goes_fast(site, LAN[family][0])
         gw.ip(family, "rule", "del", "to", prefix, "lookup", TABLE)
         lab.wait_for("the fast path", lambda f=family: goes_fast(site, LAN[f][0]))
@@ -86,7 +81,7 @@ def test_table_off(make_site):
     site.gateway.set("peer", site.client.public_key, "allowed-ips",
                      f"10.9.0.2/32,fd09::2/128,{PREFIXES.replace(' ', '')},"
                      f"{','.join(MORE.values())}")
-    connect(site)
+    assert site.ping_through()
     for family, (prefix, address) in BEHIND.items():
         assert not routes(site, family, "all")
         assert not site.topology.lan.ping(address, count=1, deadline=1)
@@ -98,7 +93,7 @@ def test_table_off(make_site):
 def test_rule_by_source(site):
     """A rule for what the client sends: its table's answer counts, not main's."""
     gw = site.topology.gw
-    connect(site)
+    assert site.ping_through()
     for family, source in (("-4", "10.9.0.2"), ("-6", "fd09::2")):
         address, network = LAN[family]
         assert goes_fast(site, address)
