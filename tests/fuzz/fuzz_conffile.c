@@ -10,16 +10,11 @@
 #include <string.h>
 
 #include "fake_device.h"
+#include "must.h"
 #include "uapi/apply.h"
 #include "uapi/conffile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 
 static void check_line(const char *line)
 {

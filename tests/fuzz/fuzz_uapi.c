@@ -12,16 +12,11 @@
 #include <string.h>
 
 #include "fake_device.h"
+#include "must.h"
 #include "uapi/apply.h"
 #include "uapi/protocol.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-#define MUST(condition)                                                                            \
-	do {                                                                                       \
-		if (!(condition))                                                                  \
-			abort();                                                                   \
-	} while (0)
 
 static const struct uapi_hooks hooks;
 static const struct wg_time now = {1, 1};

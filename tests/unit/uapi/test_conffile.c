@@ -393,6 +393,18 @@ static void test_long_values(void **state)
 
 /* --- What is not carried out is named --- */
 
+/* The text is taken, with these warnings. */
+static void check_warnings(const char *text, const char *const *expected, unsigned n)
+{
+	struct uapi_config config;
+
+	assert_int_equal(parse(&config, text), 0);
+	assert_int_equal(config.warning_count, n);
+	for (unsigned i = 0; i < n; i++)
+		assert_string_equal(config.warnings[i], expected[i]);
+	uapi_config_clear(&config);
+}
+
 static void test_warnings(void **state)
 {
 	static const char text[] =
@@ -421,18 +433,10 @@ static void test_warnings(void **state)
 		"wg0.conf:13: 10.0.0.0/24 is allowed for the [Peer] at line 8 too: this one, "
 		"the later, takes it",
 	};
-	struct uapi_config config;
 
 	(void)state;
-	assert_int_equal(parse(&config, text), 0);
-	assert_int_equal(config.warning_count, sizeof(expected) / sizeof(expected[0]));
-	for (unsigned i = 0; i < config.warning_count; i++)
-		assert_string_equal(config.warnings[i], expected[i]);
-	uapi_config_clear(&config);
-
-	assert_int_equal(parse(&config, IFACE "SaveConfig = false\n"), 0);
-	assert_int_equal(config.warning_count, 0);
-	uapi_config_clear(&config);
+	check_warnings(text, expected, sizeof(expected) / sizeof(expected[0]));
+	check_warnings(IFACE "SaveConfig = false\n", NULL, 0);
 }
 
 /* Such an endpoint keeps nothing else down. */
@@ -449,17 +453,10 @@ static void test_endpoints_without_a_host(void **state)
 		"wg0.conf:11: Endpoint \"[fe80::1]:1\" is link-local and needs its interface, as "
 		"[fe80::1%outer0]:51820: nothing can be sent there",
 	};
-	struct uapi_config config;
 
 	(void)state;
-	assert_int_equal(parse(&config, text), 0);
-	assert_int_equal(config.warning_count, sizeof(expected) / sizeof(expected[0]));
-	for (unsigned i = 0; i < config.warning_count; i++)
-		assert_string_equal(config.warnings[i], expected[i]);
-	uapi_config_clear(&config);
-	assert_int_equal(parse(&config, IFACE PEER "Endpoint = [fe80::1%lo]:1\n"), 0);
-	assert_int_equal(config.warning_count, 0);
-	uapi_config_clear(&config);
+	check_warnings(text, expected, sizeof(expected) / sizeof(expected[0]));
+	check_warnings(IFACE PEER "Endpoint = [fe80::1%lo]:1\n", NULL, 0);
 }
 
 /* The file is read before there are outer0 and its like: what is none now may be one then. */

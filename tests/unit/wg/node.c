@@ -181,6 +181,21 @@ uint64_t node_deadline(const struct node *node)
 	return deadline;
 }
 
+void nodes_step(struct node *const nodes[2], struct wg_time *now, uint64_t end_ns)
+{
+	uint64_t next_ns = end_ns;
+
+	for (unsigned i = 0; i < 2; i++)
+		if (node_deadline(nodes[i]) < next_ns)
+			next_ns = node_deadline(nodes[i]);
+	if (next_ns > now->mono_ns) {
+		now->wall_ns += next_ns - now->mono_ns;
+		now->mono_ns = next_ns;
+	}
+	for (unsigned i = 0; i < 2; i++)
+		node_tick(nodes[i], *now);
+}
+
 static void bury(struct node *node, struct wg_session *session, struct wg_peer *peer)
 {
 	struct node_grave *grave = calloc(1, sizeof(*grave));

@@ -117,6 +117,9 @@ void node_destroy(struct node *node);
 void node_tick(struct node *node, struct wg_time now);
 /* When node_tick() has something to do. */
 uint64_t node_deadline(const struct node *node);
+/* Time goes on to the next deadline of these two, at the latest to end_ns, and they do what is due.
+ */
+void nodes_step(struct node *const nodes[2], struct wg_time *now, uint64_t end_ns);
 /* Carries out what is queued; after calls of the device made by the test itself. */
 void node_drain(struct node *node);
 

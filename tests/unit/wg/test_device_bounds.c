@@ -17,6 +17,7 @@
 #include "base/units.h"
 #include "crypto/x25519.h"
 #include "heap_env.h"
+#include "memory_use.h"
 #include "wg/messages.h"
 
 /* What goes at once, and so many actions of it, however many peers there are. */
@@ -303,17 +304,6 @@ static void test_removal_while_a_new_key_spreads(void **state)
 #define SLACK_BYTES (4ul << 20)
 #endif
 
-static unsigned long resident_bytes(void)
-{
-	FILE *statm = fopen("/proc/self/statm", "r");
-	unsigned long pages = 0;
-
-	assert_non_null(statm);
-	assert_int_equal(fscanf(statm, "%*u %lu", &pages), 1);
-	fclose(statm);
-	return pages * (unsigned long)sysconf(_SC_PAGESIZE);
-}
-
 /* As many as there may be (a sixteenth of them in a short run): removing them takes no memory. */
 static void test_as_many_peers_as_there_may_be(void **state)
 {
@@ -333,12 +323,12 @@ static void test_as_many_peers_as_there_may_be(void **state)
 	}
 	drain(w);
 	assert_int_equal(wg_device_peer_count(w->device), peers);
-	before = resident_bytes();
+	before = memory_use().resident_bytes;
 	do {
 		unsigned long resident;
 
 		more = wg_device_shutdown(w->device, PIECE);
-		resident = resident_bytes();
+		resident = memory_use().resident_bytes;
 		most = resident > most ? resident : most;
 		assert_in_range(drain(w), 1, ACTIONS_MOST);
 	} while (more);

@@ -96,19 +96,8 @@ static void run(struct world *w, uint64_t ns)
 {
 	uint64_t end_ns = w->now.mono_ns + ns;
 
-	while (w->now.mono_ns < end_ns) {
-		uint64_t next_ns = end_ns;
-
-		for (unsigned i = 0; i < 2; i++)
-			if (node_deadline(w->nodes[i]) < next_ns)
-				next_ns = node_deadline(w->nodes[i]);
-		if (next_ns > w->now.mono_ns) {
-			w->now.wall_ns += next_ns - w->now.mono_ns;
-			w->now.mono_ns = next_ns;
-		}
-		for (unsigned i = 0; i < 2; i++)
-			node_tick(w->nodes[i], w->now);
-	}
+	while (w->now.mono_ns < end_ns)
+		nodes_step(w->nodes, &w->now, end_ns);
 }
 
 static void send_packet(struct world *w)

@@ -111,17 +111,7 @@ void world_pump(struct world *w)
 static void world_pass_to(struct world *w, uint64_t at_ns, bool deliver)
 {
 	for (;;) {
-		uint64_t next_ns = at_ns;
-
-		for (unsigned i = 0; i < 2; i++)
-			if (node_deadline(w->nodes[i]) < next_ns)
-				next_ns = node_deadline(w->nodes[i]);
-		if (next_ns > w->now.mono_ns) {
-			w->now.wall_ns += next_ns - w->now.mono_ns;
-			w->now.mono_ns = next_ns;
-		}
-		for (unsigned i = 0; i < 2; i++)
-			node_tick(w->nodes[i], w->now);
+		nodes_step(w->nodes, &w->now, at_ns);
 		if (deliver)
 			world_pump(w);
 		if (w->now.mono_ns >= at_ns)
