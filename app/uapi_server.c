@@ -477,36 +477,57 @@ static bool is_served(const struct sockaddr_un *address)
 	return served;
 }
 
-static int bind_to(const struct uapi_socket *sock)
+/* Listens at a path; its file is nobody's yet. */
+static int listen_at(int fd, const struct sockaddr_un *address)
 {
-	return bind(sock->fd, (const void *)&sock->address, sizeof(sock->address)) == 0 ? 0
-											: -errno;
+	unlink(address->sun_path);
+	/* Before bind(), so that the file never exists with another mode. */
+	if (fchmod(fd, 0600) != 0 || bind(fd, (const void *)address, sizeof(*address)) != 0 ||
+		listen(fd, BACKLOG) != 0)
+		return -errno;
+	return 0;
 }
 
-static int open_socket(struct uapi_socket *sock)
+/* Gives the file of a socket that listens its name; takes that of a program that has ended. */
+static int name_socket(const char *from, const struct sockaddr_un *to)
 {
-	const char *path = sock->address.sun_path;
+	struct stat st;
+
+	if (link(from, to->sun_path) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -errno;
+	if (lstat(to->sun_path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		return -ENOTSOCK;
+	if (is_served(to))
+		return -EADDRINUSE;
+	if (unlink(to->sun_path) != 0 || link(from, to->sun_path) != 0)
+		return -errno;
+	return 0;
+}
+
+/* Under a name of this process until it listens: wg removes a socket that refuses it. */
+static int open_socket(const struct uapi_server *server, struct uapi_socket *sock)
+{
+	struct sockaddr_un own = {.sun_family = AF_UNIX};
 	struct stat st;
 	int rc;
 
+	snprintf(own.sun_path, sizeof(own.sun_path), "%s/%.15s.%d", server->directory, sock->name,
+		(int)getpid());
 	sock->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (sock->fd < 0)
 		return -errno;
-	/* Before bind(), so that the file never exists with another mode. */
-	if (fchmod(sock->fd, 0600) != 0)
-		return -errno;
-	rc = bind_to(sock);
-	if (rc == -EADDRINUSE && lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return -ENOTSOCK;
-	if (rc == -EADDRINUSE && !is_served(&sock->address) && unlink(path) == 0)
-		rc = bind_to(sock);
+	rc = listen_at(sock->fd, &own);
 	if (rc != 0)
 		return rc;
-	if (lstat(path, &st) != 0)
-		return -errno;
+	rc = lstat(own.sun_path, &st) == 0 ? name_socket(own.sun_path, &sock->address) : -errno;
+	unlink(own.sun_path);
+	if (rc != 0)
+		return rc;
 	sock->dev = st.st_dev;
 	sock->ino = st.st_ino;
-	return listen(sock->fd, BACKLOG) == 0 ? 0 : -errno;
+	return 0;
 }
 
 /* Removes the file too, if it is still the one that was made. */
@@ -542,7 +563,7 @@ int uapi_server_add(struct uapi_server *server, const char *name, struct wg_devi
 	sock->address.sun_family = AF_UNIX;
 	snprintf(sock->address.sun_path, sizeof(sock->address.sun_path), "%s/%.15s.sock",
 		server->directory, name);
-	rc = open_socket(sock);
+	rc = open_socket(server, sock);
 	event.data.ptr = sock;
 	if (rc == 0 && epoll_ctl(server->epoll, EPOLL_CTL_ADD, sock->fd, &event) != 0)
 		rc = -errno;

@@ -7,9 +7,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -65,6 +68,12 @@ void log_info(const char *format, ...)
 	keep(format, args);
 	va_end(args);
 }
+
+struct watch {
+	struct sockaddr_un address;
+	_Atomic bool end;
+	unsigned refused;
+};
 
 struct world {
 	char directory[64], name[16], path[96];
@@ -518,6 +527,41 @@ static void test_stale_socket(void **state)
 	close(fd);
 }
 
+/* Counts the connections that a file with the socket's name refuses. */
+static void *look_for_refusal(void *arg)
+{
+	struct watch *watch = arg;
+
+	while (!atomic_load(&watch->end)) {
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+		if (connect(fd, (const void *)&watch->address, sizeof(watch->address)) != 0)
+			watch->refused += errno == ECONNREFUSED;
+		close(fd);
+	}
+	return NULL;
+}
+
+/* wg removes a socket that refuses it: one that does not listen yet must not be found. */
+static void test_listens_when_found(void **state)
+{
+	struct world *world = *state;
+	struct uapi_server_hooks hooks = hooks_of(world);
+	struct watch watch = {.address.sun_family = AF_UNIX};
+	pthread_t thread;
+
+	snprintf(watch.address.sun_path, sizeof(watch.address.sun_path), "%s", world->path);
+	assert_int_equal(pthread_create(&thread, NULL, look_for_refusal, &watch), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		uapi_server_remove(world->server, world->name);
+		assert_int_equal(
+			uapi_server_add(world->server, world->name, world->device, &hooks), 0);
+	}
+	atomic_store(&watch.end, true);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(watch.refused, 0);
+}
+
 /* What is no socket is not ours to remove. */
 static void test_other_file(void **state)
 {
@@ -730,6 +774,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_program_serves, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_is_busy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stale_socket, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_listens_when_found, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_other_file, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_replaced_socket, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_remove_in_the_middle, set_up, tear_down),
