@@ -67,7 +67,7 @@ print(answers, disorder)
     return tuple(map(int, done.stdout.split()))
 
 
-def test_two_workers(two_workers):
+def test_two_workers(two_workers, request):
     site = two_workers
     wan, lan = site.topology.wan, site.topology.lan
     assert site.ping_through(), site.gateway.tail()
@@ -79,6 +79,9 @@ def test_two_workers(two_workers):
         answers, disorder = udp_flows(client, server, address)
         assert (answers, disorder) == (64 * 20, 0), site.gateway.drops()
     print("workers:", workers(site), "drops:", site.gateway.drops())
+    # Where each has a queue of its own, each has flows.
+    if request.node.callspec.params["two_workers"] != "one-queue":
+        assert all(worker["received"] > 64 for worker in workers(site))
     assert "forged" not in site.gateway.drops() and "replayed" not in site.gateway.drops()
     assert site.gateway.stop() == 0, site.gateway.tail()
 
