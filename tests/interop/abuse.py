@@ -3,6 +3,7 @@
 What the tests of abuse share: floods, pings whose every loss and delay is known, and the program's
 resources at rest.
 """
+import contextlib
 import ctypes
 import json
 import math
@@ -15,6 +16,7 @@ import lab
 import wgpeer
 
 OUTER4, OUTER6, PORT = "192.0.2.1", "2001:db8:1::1", 51820
+HOST_THREAD = "dpdk-wg-host"
 SPOOFED4, SPOOFED6 = "198.18.0.0/15", "2001:db8:5f00::/40"
 # Resident memory may differ by what the C library and the kernel keep in hand.
 RSS_SLACK_KIB = 1024
@@ -78,6 +80,37 @@ class Rest:
         except lab.LabError as error:
             raise AssertionError(f"before {self.before}, now {self.now}") from error
         print(f"at rest: {self.before} and {self.now}")
+
+
+class StandingThread:
+    """
+    One thread of a program stands still, the others run: it is traced, and interrupted. A context
+    manager, for one thread of ours.
+    """
+
+    SEIZE, INTERRUPT, DETACH, WALL = 0x4206, 0x4207, 17, 0x40000000
+
+    def __init__(self, process, name):
+        def called(thread):
+            with open(f"/proc/{process.pid}/task/{thread}/comm", encoding="ascii") as file:
+                return file.read().strip()
+
+        self.thread, = (int(thread) for thread in os.listdir(f"/proc/{process.pid}/task")
+                        if called(thread) == name)
+        self.libc = ctypes.CDLL(None, use_errno=True)
+
+    def ptrace(self, request):
+        if self.libc.ptrace(request, self.thread, None, None) != 0:
+            raise OSError(ctypes.get_errno(), f"ptrace {request:#x}")
+
+    def __enter__(self):
+        self.ptrace(self.SEIZE)
+        self.ptrace(self.INTERRUPT)
+        os.waitpid(self.thread, self.WALL)
+        return self
+
+    def __exit__(self, *error):
+        self.ptrace(self.DETACH)
 
 
 # --- Frames and floods ---
@@ -231,36 +264,102 @@ def cable_losses(topology, gateway):
     return losses
 
 
+class Tap:
+    """
+    Counts frames at one end of a cable, in one direction. The kernel does, in the socket's filter and
+    its statistics, and nobody has to read: none is missed for want of time or room.
+    """
+
+    OUT, IN = True, False
+
+    def __init__(self, namespace, netdev, direction, *fields):
+        """fields: (loads, value) of IPv4 that all must match; PROTOCOL, SOURCE, ...."""
+        outgoing = 4  # PACKET_OUTGOING, of the loaded packet type
+        tests = [([(0x20, 0xfffff004)], outgoing, direction), ([(0x28, 12)], 0x0800, True),
+                 *((loads, value, True) for loads, value in fields)]
+        code = []
+        for loads, value, equal in tests:
+            code += [(op, 0, 0, operand) for op, operand in loads]
+            code.append((0x15, 0, None, value) if equal else (0x15, None, 0, value))
+        code += [(0x06, 0, 0, 64), (0x06, 0, 0, 0)]
+        last = len(code) - 1
+        code = [(op, *(last - at - 1 if jump is None else jump for jump in jumps), value)
+                for at, (op, *jumps, value) in enumerate(code)]
+        self.sock = wgpeer.in_namespace(namespace.name, lambda: self.open(netdev, code))
+        self.total = 0
+
+    # Loads of the filter's machine: the first of two makes X the length of the IPv4 header.
+    PROTOCOL = [(0x30, 23)]
+    SOURCE, DESTINATION = [(0xb1, 14), (0x48, 14)], [(0xb1, 14), (0x48, 16)]
+    UDP_LEN = [(0xb1, 14), (0x48, 18)]
+
+    @staticmethod
+    def open(netdev, code):
+        program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in code))
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+        sock.setsockopt(socket.SOL_SOCKET, 26,  # SO_ATTACH_FILTER
+                        struct.pack("@HP", len(code), ctypes.addressof(program)))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        sock.bind((netdev, 3))  # ETH_P_ALL
+        return sock
+
+    def count(self):
+        """How many there were."""
+        more, _unread = struct.unpack("=II", self.sock.getsockopt(263, 6, 8))  # PACKET_STATISTICS
+        self.total += more  # the kernel's count begins anew
+        return self.total
+
+
 class Losses:
     """
-    Losses since this was made that are not the gateway's: of the cables (frames that a namespace sent
-    and the port did not read: its ring, which the kernel fills, overflowed), of the kernel's own
-    queues, and of receiving sockets.
+    The client's pings that got lost since this was made, but not by the gateway: between the two ends
+    of a cable, and before a full socket of the client's. Only these count, whatever else is on the
+    cables. What came to the gateway's end of a cable is the gateway's, the ring of its port too.
     """
 
+    DATAGRAM = 8 + 32 + 96  # what `ping` sends, of 84 bytes, sealed
+
     def __init__(self, site):
-        self.topology, self.gateway, self.client = site.topology, site.gateway, site.client
-        self.start = self.now()
+        self.client, topology = site.client, site.topology
+        self.wan, port = topology.wan, int(self.client.show("listen-port"))
+        outer, inner = (topology.wan, topology.gw, "v_out"), (topology.lan, topology.gw, "v_in")
+        sealed = ((Tap.PROTOCOL, 17), (Tap.UDP_LEN, self.DATAGRAM))
+        self.taps = {"outer_in": self.inward(*outer, *sealed, (Tap.SOURCE, port)),
+                     "inner_out": self.outward(*inner, (Tap.PROTOCOL, 1)),
+                     "inner_in": self.inward(*inner, (Tap.PROTOCOL, 1)),
+                     "outer_out": self.outward(*outer, *sealed, (Tap.DESTINATION, port))}
+        self.sockets, self.passed = self.udp_drops(), {}
 
-    def now(self):
-        """Each place's count. Frames in flight are not lost: asked twice, the smaller counts."""
-        first, second = self.once(), self.once()
-        return {what: min(first[what], second[what]) for what in first}
+    @staticmethod
+    def inward(neighbour, gw, netdev, *fields):
+        return Tap(neighbour, "e0", Tap.OUT, *fields), Tap(gw, netdev, Tap.IN, *fields)
 
-    def once(self):
-        losses = cable_losses(self.topology, self.gateway)
-        losses["client_sockets"] = self.udp_drops(self.topology.wan)
-        return losses
+    @staticmethod
+    def outward(neighbour, gw, netdev, *fields):
+        return Tap(gw, netdev, Tap.OUT, *fields), Tap(neighbour, "e0", Tap.IN, *fields)
 
-    def udp_drops(self, namespace):
+    def udp_drops(self):
         """Datagrams that found the client's sockets full."""
         port = f":{int(self.client.show('listen-port')):04X}"
-        text = namespace.run("cat", "/proc/net/udp", "/proc/net/udp6").stdout
+        text = self.wan.run("cat", "/proc/net/udp", "/proc/net/udp6").stdout
         return sum(int(line.split()[-1]) for line in text.splitlines() if line.split()[1].endswith(port))
 
-    def since(self):
-        now = self.now()
-        return {what: now[what] - self.start[what] for what in now if now[what] != self.start[what]}
+    def lost(self):
+        """What has not come to a cable's other end."""
+        self.passed = {where: tuple(tap.count() for tap in taps) for where, taps in self.taps.items()}
+        return {where: sent - received for where, (sent, received) in self.passed.items()
+                if sent != received}
+
+    def finish(self):
+        """What was lost where, now that nothing is under way; `passed` has what passed both ends."""
+        with contextlib.suppress(lab.LabError):
+            lab.wait_for("the last ones", lambda: not self.lost(), timeout=1)
+        losses = self.lost()
+        for taps in self.taps.values():
+            for tap in taps:
+                tap.sock.close()
+        sockets = self.udp_drops() - self.sockets
+        return losses | ({"client_sockets": sockets} if sockets else {})
 
 
 # --- Sockets of the program ---

@@ -3,13 +3,14 @@
 Abuse and faults, one after the other against one running gateway: floods, damaged datagrams, clients of
 its sockets that misbehave, queues and buffers that run out, ports and interfaces that go down, peers by
 the thousand. After each of them the program runs, the tunnel works, and no packet buffer, descriptor or
-memory is lost: the fixture counts. With DPDK_WG_FULL=yes each lasts LONGER times as long, and those run that take the
-most time (full_only).
+memory is lost: the fixture counts. With DPDK_WG_FULL=yes each lasts LONGER times as long, and those run that
+take the most time (full_only).
 
-A session that is established must not lose a packet by any of it. Where the load is above what this
-machine's cables carry, the kernel loses frames before the program can see them: those are counted too
-(abuse.Losses), and the program's own loss is what is beyond.
+A session that is established must not lose a packet by any of it, and is pinged through meanwhile. What is
+sent at full rate, above what this machine can carry, comes on a cable and to a port of its own. Where the
+kernel loses a ping before the program can see it, abuse.Losses tells; all others are the program's loss.
 """
+import contextlib
 import os
 import threading
 import time
@@ -25,10 +26,21 @@ FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 LONGER = 10 if FULL else 1
 full_only = pytest.mark.skipif(not FULL, reason="takes many seconds: DPDK_WG_FULL=yes")
 CROWD = 2000
+HOST_RING = 1024  # LIMIT_HOST_RING
 UAPI_CLIENTS, UAPI_TIMEOUT_S = 32, 30
 WAN4, WAN6 = "192.0.2.2", "2001:db8:1::2"
-# A ring with room for what arrives while this machine's few cores do something else.
-RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt=8192"
+# The flooders' cable: its far end, the gateway's, and what is routed there.
+FAR4, FAR6, NEAR4, NEAR6 = "203.0.113.2", "2001:db8:2::2", "203.0.113.1", "2001:db8:2::1"
+# A ring with room for what arrives while this machine's few cores do something else: on the cable of the
+# pings that are 0.8 s of a flood of 20,000 a second. What it sends passes the queueing discipline, as
+# abuse.Tap does not see it otherwise.
+RING = "net_af_packet{},iface={},blocksz=65536,framesz=2048,framecnt={},qdisc_bypass=0"
+FAR_PORT = 1  # its number
+# Of the TSC for a frame of a flood of handshakes on a worker, which is 300; one multiplication on the curve
+# is above 100,000. Preempted, it counts what others compute.
+WORKER_CYCLES_MAX = 20000
+# A worker that has a ring of the flood before it: hundreds. Alone, less than one; two busy CPUs: ten.
+FLOODED_P50_MS = 50
 
 
 class Gateway(lab.Gateway):
@@ -67,6 +79,19 @@ class Client(wgpeer.Peer):
         return lab.wait_for("a handshake", self.attempt, every=0.05)
 
 
+def two_cables(topology, gateway):
+    """The standard site with an outer port more, for floods; its far end, and the site."""
+    far = topology.namespace("far")
+    topology.link(far, "e0", topology.gw, "v_far")
+    topology.port(topology.gw, "v_far")
+    far.set_up("e0", f"{FAR4}/24", f"{FAR6}/64")
+    site = lab.Site(topology, outer=(RING.format(0, "v_out", 16384), RING.format(1, "v_far", 8192)),
+                    inner=(RING.format(2, "v_in", 8192),), gateway=gateway)
+    topology.gw.set_up("outer1", f"{NEAR4}/24", f"{NEAR6}/64")
+    assert far.ping(NEAR4) and far.ping(NEAR6)
+    return far, site
+
+
 class Abused:
     """The standard topology, a stock client whose packets are counted, and a peer that sends the rest."""
 
@@ -74,17 +99,17 @@ class Abused:
         self.topology = topology
         self.wan, self.gw, self.lan = topology.wan, topology.gw, topology.lan
         self.seed = abuse.seed()
-        self.site = lab.Site(topology, outer=(RING.format(0, "v_out"),), inner=(RING.format(1, "v_in"),),
-                             gateway=Gateway)
+        self.far, self.site = two_cables(topology, Gateway)
         self.gateway = self.site.gateway
         for family, prefix, via in (("-4", abuse.SPOOFED4, WAN4), ("-6", abuse.SPOOFED6, WAN6)):
             self.gw.ip(family, "route", "add", prefix, "via", via, "dev", "outer0")
         assert self.site.ping_through(), self.gateway.tail()
-        self.mac = abuse.mac(self.gw, "outer0")
+        self.macs = {OUTER4: abuse.mac(self.gw, "outer0"), NEAR4: abuse.mac(self.gw, "outer1")}
+        self.macs |= {OUTER6: self.macs[OUTER4], NEAR6: self.macs[NEAR4]}
         self.remote = wgpeer.base64_key(self.site.public_key)
         self.count, self.peers = 0, []
         # What is made at its first use does not count as growth.
-        abuse.Flood(self.wan, "e0", self.recorded(WAN4), "mutate", "spoof", seconds=1).run()
+        abuse.Flood(self.far, "e0", self.recorded(FAR4), "mutate", "spoof", seconds=1).run()
         abuse.touch_sessions(topology, self.gateway)
         self.remove_peers()
         for _ in range(3):
@@ -101,9 +126,11 @@ class Abused:
         assert gateway.show("peers") == self.site.client.public_key
 
     def peer(self, source=WAN4):
-        """A new peer of the gateway's, in Python."""
+        """A new peer of the gateway's, in Python, at one of WAN4, WAN6, FAR4 and FAR6."""
         self.count += 1
-        peer = Client(self.wan.name, self.remote, (OUTER6 if ":" in source else OUTER4, PORT), source)
+        namespace = self.wan if source in (WAN4, WAN6) else self.far
+        to = {WAN4: OUTER4, WAN6: OUTER6, FAR4: NEAR4, FAR6: NEAR6}[source]
+        peer = Client(namespace.name, self.remote, (to, PORT), source)
         peer.key = wgpeer.base64_text(peer.static.public)
         peer.tunnel = f"10.8.{self.count}.2"
         self.gateway.set("peer", peer.key, "allowed-ips", f"{peer.tunnel}/32")
@@ -118,7 +145,8 @@ class Abused:
             peer.close()
 
     def frame(self, peer, payload):
-        return abuse.frame(self.mac, peer.sock.getsockname()[0], peer.gateway[0], peer.port, PORT, payload)
+        source, to = peer.sock.getsockname()[0], peer.gateway[0]
+        return abuse.frame(self.macs[to], source, to, peer.port, PORT, payload)
 
     def recorded(self, source):
         """Frames: one message of each type that is valid, or was once, and junk."""
@@ -136,14 +164,29 @@ class Abused:
     def pings(self, seconds, interval=0.01):
         return abuse.Pings(self.wan, "10.1.0.2", int(seconds / interval), interval)
 
-    def losses(self):
-        return abuse.Losses(self.site)
+    @contextlib.contextmanager
+    def none_lost(self, seconds):
+        """
+        Pings through the stock client's tunnel, that long or longer than what happens meanwhile; in the
+        end all came back but those that were lost outside the program.
+        """
+        losses = abuse.Losses(self.site)
+        pings = self.pings(seconds)
+        yield pings
+        pings.finish()
+        outside = losses.finish()
+        print(f"{pings} | lost elsewhere: {outside}")
+        told = str(pings), outside, losses.passed, self.gateway.drops()
+        assert pings.lost <= sum(outside.values()), told
 
-    def assert_none_lost(self, pings, losses):
-        """Or as many at most as were lost outside the program."""
-        outside = losses.since()
-        print(pings, "| lost elsewhere:", outside, "| drops:", self.gateway.drops())
-        assert pings.lost <= sum(outside.values()), (str(pings), outside)
+    def work_of_worker(self):
+        """Frames from ports that it had, and cycles that it spent with those of the outer ones."""
+        lcores = self.gateway.telemetry("/wg/lcores")
+        return lcores["worker0_received"], lcores["worker0_inbound_cycles"]
+
+    def drops_since(self, before):
+        return {name: count - before.get(name, 0) for name, count in self.gateway.drops().items()
+                if count > before.get(name, 0)}
 
 
 @pytest.fixture(scope="module")
@@ -170,32 +213,37 @@ def rest(abused):
 # --- From the network ---
 
 
-@pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
+@pytest.mark.parametrize("source", [FAR4, FAR6], ids=["outer4", "outer6"])
 def test_mutated_datagrams(abused, rest, source):
-    """A parser that trusts a length, type or index of what it has not authenticated."""
-    frames = abused.recorded(source)
-    drops = abused.gateway.drops()
-    sent = abuse.Flood(abused.wan, "e0", frames, "mutate", "spoof", f"seed={abused.seed}",
-                       seconds=LONGER).run()
-    after = abused.gateway.drops()
-    print(f"{sent} frames;", {name: after[name] - drops.get(name, 0) for name in after})
+    """
+    A parser that trusts a length, type or index of what it has not authenticated. Fewer of them also come
+    between the pings, in the same ring: catches a burst that loses a good packet with a bad one.
+    """
+    frames, between = abused.recorded(source), abused.recorded({FAR4: WAN4, FAR6: WAN6}[source])
+    options = "mutate", "spoof", f"seed={abused.seed}"
+    before = abused.gateway.drops()
+    with abused.none_lost(LONGER), abuse.Flood(abused.wan, "e0", between, *options, "rate=20000"):
+        sent = abuse.Flood(abused.far, "e0", frames, *options, seconds=LONGER).run()
+    drops = abused.drops_since(before)
+    print(f"{sent} frames;", drops)
     for name in ("forged", "unknown_index", "message_length", "message_type", "handshake_bad_mac1"):
-        assert after.get(name, 0) > drops.get(name, 0), name
+        assert name in drops, name
 
 
-@pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
+@pytest.mark.parametrize("source", [FAR4, FAR6], ids=["outer4", "outer6"])
 def test_truncated_datagrams(abused, rest, source):
     """
     Every length of every type, at full rate, so that they share bursts. Those of a type that are too
     short, and no others, are dropped for it: the last byte of a handshake message counts.
     """
     def counts():
-        stats = abused.gateway.telemetry("/ethdev/stats,0")
+        stats = abused.gateway.telemetry(f"/ethdev/stats,{FAR_PORT}")
         return stats["ipackets"], abused.gateway.drops().get("message_length", 0)
 
     frames = abused.recorded(source)
     before = counts()
-    sent = abuse.Flood(abused.wan, "e0", frames, "truncate", seconds=LONGER).run()
+    with abused.none_lost(LONGER):
+        sent = abuse.Flood(abused.far, "e0", frames, "truncate", seconds=LONGER).run()
     assert sent > 1450 * len(frames)
     received, short = (now - then for now, then in zip(counts(), before))
     # Of each round: lengths below 148, 92, 64 and three times 32 bytes; below the type's four twice.
@@ -203,26 +251,26 @@ def test_truncated_datagrams(abused, rest, source):
     assert 0.8 * expected < short < 1.2 * expected, (sent, received, short, expected)
 
 
-def replayed(abused):
+def replayed(abused, source):
     """One that was answered, again and again, from where it came."""
-    peer = abused.peer()
+    peer = abused.peer(source)
     peer.connect()
     return [abused.frame(peer, peer.initiation)], ()
 
 
-def unknown(abused):
+def unknown(abused, source):
     """From everywhere, with a right mac1: each would cost the gateway two multiplications."""
-    peer = abused.peer()
+    peer = abused.peer(source)
     made = [wgpeer.Initiator(Key(), abused.remote).message() for _ in range(50)]
     return [abused.frame(peer, message) for message in made], ("spoof",)
 
 
-def with_cookie(abused):
+def with_cookie(abused, source):
     """
     From where he says he is: a peer with a cookie, which it got under load, and new initiations
     without end.
     """
-    peer = abused.peer()
+    peer = abused.peer(source)
     message = peer.initiator().message()
     junk = wgpeer.Initiator(Key(), abused.remote).message()
 
@@ -237,34 +285,45 @@ def with_cookie(abused):
     return [abused.frame(peer, peer.initiator().message(found)) for _ in range(2000)], ()
 
 
-@pytest.mark.parametrize("make, counters", [
-    (unknown, ["handshake_cookie_sent"]),
-    pytest.param(replayed, ["handshake_cookie_sent", "handshake_rate_limited", "handshake_replayed"],
-                 marks=full_only),
-    pytest.param(with_cookie, ["handshake_rate_limited"], marks=full_only)], ids=["spoofed", "replayed", "with-cookie"])
-def test_handshake_flood(abused, rest, make, counters):
+@pytest.mark.parametrize("make, counters, source", [
+    pytest.param(unknown, ["handshake_cookie_sent"], WAN4, id="spoofed-outer4"),
+    pytest.param(unknown, ["handshake_cookie_sent"], WAN6, id="spoofed-outer6"),
+    pytest.param(replayed, ["handshake_cookie_sent", "handshake_rate_limited", "handshake_replayed"], WAN4,
+                 id="replayed-outer4"),
+    pytest.param(replayed, ["handshake_cookie_sent", "handshake_rate_limited", "handshake_replayed"], WAN6,
+                 id="replayed-outer6", marks=full_only),
+    pytest.param(with_cookie, ["handshake_rate_limited"], WAN4, id="with-cookie-outer4", marks=full_only),
+    pytest.param(with_cookie, ["handshake_rate_limited"], WAN6, id="with-cookie-outer6")])
+def test_handshake_flood(abused, rest, make, counters, source):
     """
     Established sessions lose nothing to a flood of handshakes several times beyond what control can
-    answer; what they wait longer is printed.
+    compute, in the same ring before them; what they wait longer is printed. Catches a worker that does
+    a handshake's cryptography: the flood is more than it could do, and the ring fills.
     """
-    frames, options = make(abused)
+    frames, options = make(abused, source)
     quiet = abused.pings(LONGER).finish()
-    drops, losses = abused.gateway.drops(), abused.losses()
+    before, (frames_before, cycles_before) = abused.gateway.drops(), abused.work_of_worker()
     with abuse.Flood(abused.wan, "e0", frames, *options, "rate=20000") as flood:
-        loaded = abused.pings(1.5 * LONGER).finish()
-    print(f"{flood.sent} initiations; without: {quiet}; with: {loaded}")
-    after = abused.gateway.drops()
-    assert sum(after.get(name, 0) - drops.get(name, 0) for name in counters) > 1000 * LONGER, after
-    abused.assert_none_lost(loaded, losses)
+        with abused.none_lost(1.5 * LONGER) as loaded:
+            loaded.finish()
+    drops, (received, cycles) = abused.drops_since(before), abused.work_of_worker()
+    cycles = (cycles - cycles_before) / (received - frames_before)
+    print(f"{flood.sent} initiations, {cycles:.0f} cycles each on the worker; without: {quiet}; "
+          f"with: {loaded}; {drops}")
+    assert sum(drops.get(name, 0) for name in counters) > 1000 * LONGER, drops
+    assert cycles < WORKER_CYCLES_MAX
+    assert loaded.percentile(50) < FLOODED_P50_MS, str(loaded)
 
 
-def test_handshakes_get_through_a_flood(abused, rest):
+@pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
+def test_handshakes_get_through_a_flood(abused, rest, source):
     """Cookies under real load: who answers them has a session while spoofed sources flood."""
-    frames, options = unknown(abused)
-    peer = abused.peer(WAN6)
+    frames, options = unknown(abused, source)
+    peer = abused.peer(WAN6 if source == WAN4 else WAN4)
+    before = abused.gateway.drops()
 
     with abuse.Flood(abused.wan, "e0", frames, *options, "rate=20000"):
-        lab.wait_for("load", lambda: abused.gateway.drops().get("handshake_cookie_sent"))
+        lab.wait_for("load", lambda: "handshake_cookie_sent" in abused.drops_since(before))
         begun = time.monotonic()
         lab.wait_for("a handshake with a cookie", lambda: peer.attempt() and peer.cookie, every=0.05)
         print(f"a handshake amid the flood took {time.monotonic() - begun:.2f} s")
@@ -274,11 +333,14 @@ def test_handshakes_get_through_a_flood(abused, rest):
 
 
 def test_full_rings(abused, rest):
-    """The program stands still while handshakes arrive at full rate, and finds its rings full."""
-    frames, options = unknown(abused)
-    drops = abused.gateway.drops().get("handshake_full", 0)
-    with abuse.Flood(abused.wan, "e0", frames, *options):
-        lab.wait_for("a full ring", lambda: abused.gateway.drops().get("handshake_full", 0) > drops)
+    """
+    The program stands still while handshakes arrive at full rate, and finds its rings full. The pings
+    wait meanwhile, in a ring that is not.
+    """
+    frames, options = unknown(abused, FAR4)
+    before = abused.gateway.drops()
+    with abused.none_lost(1.2), abuse.Flood(abused.far, "e0", frames, *options):
+        lab.wait_for("a full ring", lambda: "handshake_full" in abused.drops_since(before))
         for _ in range(3):
             with stopped(abused.gateway.process):
                 time.sleep(0.3)
@@ -309,18 +371,18 @@ def test_silent_peers_do_not_take_the_buffers(abused, rest):
     abused.gateway.add_file("addconf", "".join(
         f"[Peer]\nPublicKey = {key}\nEndpoint = 192.0.2.2:9\nAllowedIPs = 10.7.{n // 200}.{n % 200}/32\n"
         for n, key in enumerate(keys)))
-    total = abused.gateway.telemetry("/wg/info")["packet_buffers"]
-    losses = abused.losses()
+    total, before = abused.gateway.telemetry("/wg/info")["packet_buffers"], abused.gateway.drops()
     frames = [abuse.frame(abuse.mac(abused.gw, "inner0"), "10.1.0.2", f"10.7.{n // 200}.{n % 200}", 9, 9,
                           bytes(20)) for n in range(count)]
     with abuse.Flood(abused.lan, "e0", frames, "rate=50000"):
-        lab.wait_for("packets that wait", lambda: abused.gateway.drops().get("stage_full", 0) > 5000)
+        lab.wait_for("packets that wait",
+                     lambda: abused.drops_since(before).get("stage_full", 0) > 5000)
         used = abused.gateway.telemetry("/wg/info")["packet_buffers_in_use"]
-        pings = abused.pings(1).finish()
+        with abused.none_lost(1) as pings:
+            pings.finish()
     print(f"{used} of {total} buffers in use")
     assert used < total // 2
-    assert abused.gateway.drops().get("no_mbuf", 0) == 0
-    abused.assert_none_lost(pings, losses)
+    assert "no_mbuf" not in abused.drops_since(before)
     abused.gateway.add_file("syncconf", alone)
 
 
@@ -335,16 +397,16 @@ class SmallPool(Gateway):
 def test_packet_buffers_run_out(topology):
     """
     Their pool is empty, for all threads that take from it, as no load can make it that the program's own
-    limits let through: it goes on with what comes back, and in the end has all of them.
+    limits let through: it goes on with what comes back, and in the end has all of them. No more pings are
+    lost than packets found no buffer, and none afterwards.
     """
-    site = lab.Site(topology, outer=(RING.format(0, "v_out"),), inner=(RING.format(1, "v_in"),),
-                    gateway=SmallPool)
+    far, site = two_cables(topology, SmallPool)
     gateway = site.gateway
     assert gateway.telemetry("/wg/info")["packet_buffers"] == SmallPool.BUFFERS
     assert site.ping_through()
     rest = abuse.Rest(gateway)
     junk = wgpeer.Initiator(Key(), wgpeer.base64_key(site.public_key)).message()
-    frames = [abuse.frame(abuse.mac(topology.gw, "outer0"), WAN4, OUTER4, 9, PORT, junk)]
+    frames = [abuse.frame(abuse.mac(topology.gw, "outer1"), FAR4, NEAR4, 9, PORT, junk)]
     writer = wgpeer.udp_socket(topology.gw.name, "10.9.0.1")
 
     def starved():
@@ -352,36 +414,46 @@ def test_packet_buffers_run_out(topology):
             writer.sendto(bytes(1300), ("10.9.0.2", 7))
         return gateway.drops().get("no_mbuf", 0)
 
-    with abuse.Flood(topology.wan, "e0", frames, "spoof"):
+    losses, pings = abuse.Losses(site), abuse.Pings(topology.wan, "10.1.0.2", 100)
+    with abuse.Flood(far, "e0", frames, "spoof"):
         lab.wait_for("a thread that finds no packet buffer", starved)
     writer.close()
-    print(gateway.drops(), gateway.telemetry("/ethdev/stats,0"))
-    lab.wait_for("the tunnel", lambda: site.ping_through(count=1, deadline=1))
+    pings.finish()
+    outside, drops = losses.finish(), gateway.drops()
+    print(f"{pings} | lost elsewhere: {outside}; {drops}; {gateway.telemetry('/ethdev/stats,0')}")
+    assert pings.lost <= sum(outside.values()) + drops["no_mbuf"], (str(pings), outside, losses.passed)
+    losses, pings = abuse.Losses(site), abuse.Pings(topology.wan, "10.1.0.2", 50).finish()
+    assert pings.lost <= sum(losses.finish().values()), (str(pings), losses.passed)
     rest.check()
     assert gateway.stop() == 0, gateway.tail()
 
 
-def test_stalled_reader_of_the_host(abused, rest):
+def test_stalled_host_exchange(abused, rest):
     """
-    Datagrams for a socket of the host's own that nobody reads, through the tunnel at full rate; and
-    the other way, a host that goes on writing while the program stands still.
+    The thread that moves packets between workers and kernel stands still, as the most starved one would:
+    what comes for the host, through a tunnel and past it, and what the host sends fills rings that end in
+    drops with a name. The workers go on: catches one that waits for that thread, or for room in its rings.
     """
-    idle = wgpeer.udp_socket(abused.gw.name, "10.9.0.1", 7)
-    sender = wgpeer.udp_socket(abused.wan.name, "10.9.0.2")
+    idle = wgpeer.udp_socket(abused.gw.name, "10.9.0.1", 7)  # which nobody reads
     writer = wgpeer.udp_socket(abused.gw.name, "10.9.0.1")
-    for _ in range(20000):
-        try:
-            sender.sendto(bytes(1300), ("10.9.0.1", 7))
-        except BlockingIOError:
-            pass
-    with stopped(abused.gateway.process):
-        for _ in range(5000):
-            try:
-                writer.sendto(bytes(1300), ("10.9.0.2", 7))
-            except OSError:
-                pass
-    for sock in (idle, sender, writer):
-        sock.close()
+    peer = abused.peer(FAR4)
+    peer.connect()
+    frames = [abused.frame(peer, peer.session.seal(wgpeer.udp(peer.tunnel, "10.9.0.1", bytes(1200), dport=7)))
+              for _ in range(2 * HOST_RING)]
+    past = abuse.frame(abused.macs[NEAR4], FAR4, NEAR4, 9, 9, bytes(100))
+    with abuse.StandingThread(abused.gateway.process, abuse.HOST_THREAD):
+        with abused.none_lost(1) as pings:
+            for sent in frames, [past]:
+                before = abused.gateway.drops()
+                with abuse.Flood(abused.far, "e0", sent, "rate=20000"):
+                    lab.wait_for("a full host ring", lambda: "host_full" in abused.drops_since(before))
+            for _ in range(5000):
+                with contextlib.suppress(OSError):
+                    writer.sendto(bytes(1300), ("10.9.0.2", 7))
+            pings.finish()
+    assert pings.percentile(50) < FLOODED_P50_MS, str(pings)
+    idle.close()
+    writer.close()
 
 
 @pytest.mark.parametrize("namespace, link", [("gw", "v_out"), ("gw", "v_in"), ("gw", "outer0"),
@@ -413,7 +485,11 @@ def test_link_down_and_up(abused, rest, namespace, link):
 def test_uapi_clients(abused, rest):
     """Clients that hang, that send megabytes without an end of line, half requests, hundreds at once."""
     gateway = abused.gateway
-    losses, pings = abused.losses(), abused.pings(2)
+    with abused.none_lost(2):
+        misbehave(abused, gateway)
+
+
+def misbehave(abused, gateway):
     hanging = [abuse.uapi_socket(gateway) for _ in range(28)]
     for n, sock in enumerate(hanging):
         sock.sendall((b"", b"get=1", b"set=1\nprivate_key=", b"set=1\nlisten_port=51820\n")[n % 4])
@@ -445,7 +521,6 @@ def test_uapi_clients(abused, rest):
         with abuse.uapi_socket(gateway) as sock:
             sock.sendall(b"get=1\n\n" if n % 2 else b"get=2\n\n")
             assert sock.recv(10)
-    abused.assert_none_lost(pings.finish(), losses)
 
 
 @full_only
@@ -465,7 +540,6 @@ def test_uapi_clients_that_hang(abused, rest):
         sock.close()
 
 
-@full_only
 def test_telemetry_at_full_speed(abused, rest):
     """Each answer is control's work: it must not cost a packet, nor may a client hold it up."""
     commands = ["/wg/info", "/wg/peers", "/wg/drops", "/wg/lcores", "/wg/host,outer0", "/wg/peer,x",
@@ -482,26 +556,24 @@ def test_telemetry_at_full_speed(abused, rest):
 
     idle = abuse.telemetry_socket(abused.gateway)
     clients = [threading.Thread(target=poll, args=(n,)) for n in range(len(answers))]
-    losses = abused.losses()
-    for client in clients:
-        client.start()
-    pings = abused.pings(2 * LONGER).finish()
-    ended.set()
-    for client in clients:
-        client.join()
-    idle.close()
+    with abused.none_lost(2 * LONGER) as pings:
+        for client in clients:
+            client.start()
+        pings.finish()
+        ended.set()
+        for client in clients:
+            client.join()
+        idle.close()
     print(f"{sum(answers)} answers")
-    assert min(answers) > 0
-    abused.assert_none_lost(pings, losses)
+    assert min(answers) > len(commands), answers
 
 
-@full_only
 def test_peers_by_the_thousand_under_traffic(abused, rest):
     """Peers come and go in thousands, by addconf, syncconf and set: sessions of others lose nothing."""
-    losses, pings = abused.losses(), abused.pings(4 * LONGER)
     rounds = 0
-    while pings.process.poll() is None:
-        abused.crowd()
-        rounds += 1
+    with abused.none_lost(4 * LONGER if FULL else 2) as pings:
+        while pings.process.poll() is None:
+            abused.crowd()
+            rounds += 1
     print(f"{rounds} rounds of {CROWD} peers")
-    abused.assert_none_lost(pings.finish(), losses)
+    assert rounds > 0
