@@ -117,6 +117,10 @@ def test_pages_of_peers(site):
         assert gateway.telemetry(f"/wg/peers,{gateway.name},{page}") == pages[page]
 
 
+# For what takes half a second, or two on busy CPUs: catches a wait of some milliseconds for each peer.
+SETCONF_MAX_S = 20
+
+
 def test_ten_thousand_peers_by_one_setconf(site):
     """Twice, the second time without a change; then half of them go. Traffic goes on."""
     gateway, path = site.gateway, os.path.join(site.topology.dir, "many.conf")
@@ -131,7 +135,9 @@ def test_ten_thousand_peers_by_one_setconf(site):
                            f"AllowedIPs = 10.{64 + n // 65536}.{n // 256 % 256}.{n % 256}/32\n")
         begin = time.monotonic()
         lab.run("wg", "setconf", gateway.name, path)
-        print(f"{len(keys)} peers: {time.monotonic() - begin:.2f} s")
+        took = time.monotonic() - begin
+        print(f"{len(keys)} peers: {took:.2f} s")
+        assert took < SETCONF_MAX_S
         assert gateway.telemetry("/wg/info")["peers"] == len(keys) + 1
         assert site.ping_through()
 
