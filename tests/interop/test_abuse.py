@@ -41,6 +41,10 @@ FAR_PORT = 1  # its number
 WORKER_CYCLES_MAX = 20000
 # A worker that has a ring of the flood before it: hundreds. Alone, less than one; two busy CPUs: ten.
 FLOODED_P50_MS = 50
+# Of a CPU, for the worker while it is flooded. With less than this it was others on its CPU that had the
+# pings wait, or its port's ring flow over: six that compute for ever left it 5 %, and 300 ms. Its cycles
+# are bounded all the same.
+STARVED = 0.1
 
 
 class Gateway(lab.Gateway):
@@ -165,10 +169,11 @@ class Abused:
         return abuse.Pings(self.wan, "10.1.0.2", int(seconds / interval), interval)
 
     @contextlib.contextmanager
-    def none_lost(self, seconds):
+    def none_lost(self, seconds, share=None):
         """
         Pings through the stock client's tunnel, that long or longer than what happens meanwhile; in the
-        end all came back but those that were lost outside the program.
+        end all came back but those that were lost outside the program. share: the worker's, where a flood
+        is in one ring with the pings.
         """
         losses = abuse.Losses(self.site)
         pings = self.pings(seconds)
@@ -177,7 +182,8 @@ class Abused:
         outside = losses.finish()
         print(f"{pings} | lost elsewhere: {outside}")
         told = str(pings), outside, losses.passed, self.gateway.drops()
-        assert pings.lost <= sum(outside.values()), told
+        starved = share is not None and share.now() < STARVED
+        assert starved or pings.lost <= sum(outside.values()), told
 
     def work_of_worker(self):
         """Frames from ports that it had, and cycles that it spent with those of the outer ones."""
@@ -303,16 +309,19 @@ def test_handshake_flood(abused, rest, make, counters, source):
     frames, options = make(abused, source)
     quiet = abused.pings(LONGER).finish()
     before, (frames_before, cycles_before) = abused.gateway.drops(), abused.work_of_worker()
+    share = abuse.CpuShare(abused.gateway.process, abuse.WORKER_THREAD)
     with abuse.Flood(abused.wan, "e0", frames, *options, "rate=20000") as flood:
-        with abused.none_lost(1.5 * LONGER) as loaded:
+        with abused.none_lost(1.5 * LONGER, share) as loaded:
             loaded.finish()
+        had = share.now()
     drops, (received, cycles) = abused.drops_since(before), abused.work_of_worker()
     cycles = (cycles - cycles_before) / (received - frames_before)
-    print(f"{flood.sent} initiations, {cycles:.0f} cycles each on the worker; without: {quiet}; "
+    print(f"{flood.sent} initiations, {cycles:.0f} cycles each on the worker, which had {had:.0%} of a CPU; "
+          f"without: {quiet}; "
           f"with: {loaded}; {drops}")
     assert sum(drops.get(name, 0) for name in counters) > 1000 * LONGER, drops
     assert cycles < WORKER_CYCLES_MAX
-    assert loaded.percentile(50) < FLOODED_P50_MS, str(loaded)
+    assert had < STARVED or loaded.percentile(50) < FLOODED_P50_MS, str(loaded)
 
 
 @pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
