@@ -160,6 +160,19 @@ def lost_on_the_wire(bench):
     return link["stats64"]["tx"]["packets"] - bench.gateway.telemetry("/ethdev/stats,0")["ipackets"]
 
 
+def test_handshakes_in_turn_are_no_load(new, drops):
+    """Load is what waits to be answered, not how many there were."""
+    first, *clients = (new() for _ in range(41))
+    lab.wait_for("the load of another test to pass", lambda: connected(first))
+    before = drops.since("handshake_cookie_sent")
+    for _ in range(10):
+        for client in clients:
+            message = client.initiator().message()
+            client.send(message)
+            assert answer_to(client, message).kind == RESPONSE
+    assert drops.since("handshake_cookie_sent") == before
+
+
 def test_sessions_do_not_feel_the_load(new, bench, host, drops):
     """Handshakes wait in a queue of their own: not one data packet of a session is lost meanwhile."""
     client = new(source=WAN4[1])

@@ -277,18 +277,23 @@ for i in range(4000):
 
 def test_unreachable(site):
     """No peer for an address, or none with an endpoint: ICMP, and a count."""
-    gw, lan = site.topology.gw, site.topology.lan
+    gw, lan, wan = site.topology.gw, site.topology.lan, site.topology.wan
     connected(site)
     site.gateway.set("peer", lab.keypair()[1], "allowed-ips", "10.98.0.0/24,fd98::/64")
     for prefix in ("10.99.0.0/24", "fd99::/64"):
         gw.ip("route", "add", prefix, "dev", site.gateway.name)
     lab.wait_for("the peer's route", lambda: gw.ip_json("route", "show", "10.98.0.0/24"))
+    # A peer asks through its tunnel.
+    site.client.set("peer", site.public_key, "allowed-ips", "0.0.0.0/0,::/0")
+    for prefix in ("10.98.0.0/15", "fd98::/15"):
+        wan.ip("route", "add", prefix, "dev", site.client.name)
     for reason, addresses in (("no_peer", ("10.99.0.1", "fd99::1")),
                               ("no_endpoint", ("10.98.0.1", "fd98::1"))):
         for address in addresses:
             six = ":" in address
-            for source, gateway in ((lan, "fd01::1" if six else "10.1.0.1"),
-                                    (gw, "fd09::1" if six else "10.9.0.1")):
+            tunnel = "fd09::1" if six else "10.9.0.1"
+            for source, gateway in ((lan, "fd01::1" if six else "10.1.0.1"), (gw, tunnel),
+                                    (wan, tunnel)):
                 before = site.gateway.drops().get(reason, 0)
                 answers = ping(source, address, count=2, deadline=2)
                 assert f"From {gateway} " in answers and "nreachable" in answers, answers
