@@ -157,6 +157,7 @@ static void compute(struct interface *interface, struct wg_work *work)
 	if (handshakers_submit(interface->gateway->handshakers, work, interface))
 		return;
 	wg_work_compute(work);
+	interface->gateway->computed_here++;
 	(void)wg_device_finish(interface->device, work, gateway_now());
 }
 

@@ -40,6 +40,7 @@ struct gateway {
 	struct lcore lcores[LIMIT_WORKERS];
 	unsigned workers;
 	struct handshakers *handshakers; /* NULL: control does handshakes itself */
+	uint64_t computed_here;		 /* pieces that control did because they were behind */
 	_Atomic bool quit;		 /* [control w, workers r] */
 
 	struct wg_env env;

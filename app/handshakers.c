@@ -19,6 +19,13 @@ struct item {
 	void *owner;
 };
 
+/* One of the lcores. */
+struct handshaker {
+	struct handshakers *all;
+	unsigned lcore_id;	   /* [const before it runs] EAL's */
+	_Atomic uint64_t computed; /* [that lcore w, control r] */
+};
+
 /*
  * No more items than the size of the rings are under way: done is never full. But todo is, while an
  * lcore is put aside as it takes an item and others take all that come behind.
@@ -28,6 +35,7 @@ struct handshakers {
 	sem_t waiting;		      /* items in todo */
 	int fd;
 	unsigned count;
+	struct handshaker lcores[LIMIT_HANDSHAKE_LCORES];
 	unsigned pending, asked_for; /* control's; asked_for: of those pending */
 	/* Counted before each enters its ring: the rings order memory in a way that sanitizers do
 	 * not see. */
@@ -80,11 +88,21 @@ void handshakers_destroy(struct handshakers *handshakers)
 	free(handshakers);
 }
 
+struct handshaker *handshakers_lcore(struct handshakers *handshakers, unsigned i, unsigned lcore_id)
+{
+	struct handshaker *lcore = &handshakers->lcores[i];
+
+	lcore->all = handshakers;
+	lcore->lcore_id = lcore_id;
+	return lcore;
+}
+
 /* --- On the lcores --- */
 
 int handshakers_run(void *arg)
 {
-	struct handshakers *handshakers = arg;
+	struct handshaker *self = arg;
+	struct handshakers *handshakers = self->all;
 	struct item item;
 
 	for (;;) {
@@ -96,6 +114,7 @@ int handshakers_run(void *arg)
 			continue;
 		(void)atomic_load_explicit(&handshakers->submitted, memory_order_acquire);
 		wg_work_compute(item.work);
+		atomic_fetch_add_explicit(&self->computed, 1, memory_order_relaxed);
 		atomic_fetch_add_explicit(&handshakers->computed, 1, memory_order_release);
 		rte_ring_enqueue_elem(handshakers->done, &item, sizeof(item));
 		(void)eventfd_write(handshakers->fd, 1);
@@ -172,6 +191,12 @@ unsigned handshakers_asked_for(const struct handshakers *handshakers)
 unsigned handshakers_count(const struct handshakers *handshakers)
 {
 	return handshakers->count;
+}
+
+uint64_t handshakers_computed(const struct handshakers *handshakers, unsigned i, unsigned *lcore_id)
+{
+	*lcore_id = handshakers->lcores[i].lcore_id;
+	return atomic_load_explicit(&handshakers->lcores[i].computed, memory_order_relaxed);
 }
 
 int handshakers_fd(const struct handshakers *handshakers)

@@ -10,17 +10,23 @@
 #define APP_HANDSHAKERS_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
+struct handshaker;
 struct handshakers;
 struct wg_work;
 
-/* EAL must be up. 0 or a negative errno. One at a time in a process. */
+/* EAL must be up; count: of lcores, at most LIMIT_HANDSHAKE_LCORES. 0 or a negative errno. One at a
+ * time in a process. */
 int handshakers_create(unsigned count, struct handshakers **out);
 /* None runs any more, and nothing is left to take. NULL: nothing. */
 void handshakers_destroy(struct handshakers *handshakers);
 
+/* The one at i (below the count), EAL's lcore_id: for handshakers_run(), once. */
+struct handshaker *handshakers_lcore(
+	struct handshakers *handshakers, unsigned i, unsigned lcore_id);
 /* A handshake lcore's main function, for rte_eal_remote_launch(); returns 0 after the end. */
-int handshakers_run(void *handshakers);
+int handshakers_run(void *handshaker);
 /* They return, as soon as what they are at is done. */
 void handshakers_end(struct handshakers *handshakers);
 
@@ -37,6 +43,9 @@ unsigned handshakers_pending(const struct handshakers *handshakers);
 /* Those of them that received messages ask for. */
 unsigned handshakers_asked_for(const struct handshakers *handshakers);
 unsigned handshakers_count(const struct handshakers *handshakers);
+/* How many pieces the lcore at i has done, and EAL's number of it. */
+uint64_t handshakers_computed(
+	const struct handshakers *handshakers, unsigned i, unsigned *lcore_id);
 /* Readable when something was done since handshakers_hear(), which is called before taking. */
 int handshakers_fd(const struct handshakers *handshakers);
 void handshakers_hear(struct handshakers *handshakers);

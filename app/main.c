@@ -357,9 +357,11 @@ static int start_handshakers(struct gateway *gateway, const struct options *opti
 	if (options->handshake_lcore_count == 0)
 		return 0;
 	err = handshakers_create(options->handshake_lcore_count, &gateway->handshakers);
-	for (unsigned i = 0; !err && i < options->handshake_lcore_count; i++)
+	for (unsigned i = 0; !err && i < options->handshake_lcore_count; i++) {
+		unsigned id = options->handshake_lcores[i];
 		err = rte_eal_remote_launch(
-			handshakers_run, gateway->handshakers, options->handshake_lcores[i]);
+			handshakers_run, handshakers_lcore(gateway->handshakers, i, id), id);
+	}
 	if (err)
 		log_error("the handshake lcores did not start: %s", strerror(-err));
 	return err;

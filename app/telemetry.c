@@ -361,6 +361,30 @@ static int answer_lcores(struct gateway *gateway, const char *params, struct rte
 	return 0;
 }
 
+/* --- /wg/handshakers --- */
+
+static int answer_handshakers(
+	struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	const struct handshakers *handshakers = gateway->handshakers;
+	char prefix[32];
+
+	if (refuse_parameters(params) != 0)
+		return -EINVAL;
+	if (!handshakers)
+		return refuse("there are no handshake lcores: control does handshakes itself");
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_u64(data, "control_computed", gateway->computed_here);
+	for (unsigned i = 0; i < handshakers_count(handshakers); i++) {
+		unsigned lcore_id;
+		uint64_t computed = handshakers_computed(handshakers, i, &lcore_id);
+		snprintf(prefix, sizeof(prefix), "handshaker%u", i);
+		add_u64(data, prefix, "lcore", lcore_id);
+		add_u64(data, prefix, "computed", computed);
+	}
+	return 0;
+}
+
 /* --- /wg/stages[,on|off] --- */
 
 /* What workers had counted when measuring was last switched on. */
@@ -466,6 +490,7 @@ COMMAND(peers)
 COMMAND(peer)
 COMMAND(drops)
 COMMAND(lcores)
+COMMAND(handshakers)
 COMMAND(stages)
 COMMAND(host)
 COMMAND(port)
@@ -480,6 +505,8 @@ static const struct {
 	{"/wg/peer", peer, "One peer. Parameter: public key in base64"},
 	{"/wg/drops", drops, "Packets dropped, by reason. No parameters"},
 	{"/wg/lcores", lcores, "Counters of 16 workers. Parameter: the first worker"},
+	{"/wg/handshakers", handshakers,
+		"What each handshake lcore, and control for them, has computed. No parameters"},
 	{"/wg/stages", stages,
 		"Cycles and packets of each stage since switched on. Parameter: on, off or none"},
 	{"/wg/host", host, "Counters of a host interface. Parameter: its name"},

@@ -278,7 +278,7 @@ static double measure_split(
 	if (handshakers_create(threads, &handshakers) != 0)
 		abort();
 	for (unsigned i = 0; i < threads; i++)
-		pthread_create(&ids_of[i], NULL, run_thread, handshakers);
+		pthread_create(&ids_of[i], NULL, run_thread, handshakers_lcore(handshakers, i, i));
 	wg_device_split_handshakes(device, true);
 	uint64_t begin = clock_ns(CLOCK_MONOTONIC), cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	for (unsigned i = 0; i < options.count; i++) {

@@ -36,6 +36,36 @@ def test_both_roles(split_site):
     assert site.gateway.stop() == 0
 
 
+def test_handshakes_are_their_work(split_site):
+    """Answering takes two pieces of work. Would catch handshakes that control computes all the same."""
+    site = split_site
+    peer = wgpeer.Peer(site.topology.wan.name, base64.b64decode(site.public_key),
+                       ("192.0.2.1", 51820), "192.0.2.2")
+    site.gateway.set("peer", base64.b64encode(peer.static.public).decode())
+    sent = 0
+
+    def computed():
+        answer = site.gateway.telemetry("/wg/handshakers")
+        assert answer["handshaker0_lcore"] == 4 and answer["handshaker1_lcore"] == 7
+        assert answer["control_computed"] == 0
+        return answer["handshaker0_computed"] + answer["handshaker1_computed"]
+
+    def responds():
+        nonlocal sent
+        sent += 1
+        try:
+            return peer.initiate(timeout=2)
+        except wgpeer.ProtocolError:
+            return None
+
+    before = computed()
+    for _ in range(10):
+        lab.wait_for("a response", responds)
+    assert 2 * 10 <= computed() - before <= 2 * sent
+    peer.close()
+    assert site.gateway.stop() == 0
+
+
 def test_peers_by_the_hundred(split_site):
     """Hundreds of peers that never answer begin handshakes at once, and go again under way."""
     site = split_site

@@ -415,6 +415,7 @@ def test_telemetry_says_what_is_wrong(bench):
             (f"/wg/peers,{gateway.name},-1", '"-1" is no number'),
             ("/wg/peers," + "x" * 40, "no interface"), ("/wg/peer,abc", "base64"),
             (f"/wg/peer,{lab.keypair()[1]}", "no interface has a peer"),
+            ("/wg/handshakers", "no handshake lcores"), ("/wg/handshakers,1", "no parameters"),
             ("/wg/lcores,one", "no number"), ("/wg/lcores,1", "workers 0 to 0"),
             ("/wg/stages,maybe", "on, off or none"), ("/wg/host,eth9", '"eth9"'),
             (f"/wg/port,{gateway.name}", "outer0")):
