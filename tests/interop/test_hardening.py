@@ -9,83 +9,23 @@ import re
 import resource
 import shutil
 import socket
-import struct
 import subprocess
 
 import lab
 import pytest
 import wgpeer
+from memory import Memory, session_keys
 from wgpeer import base64_text
 
 OUTER = ("192.0.2.1", 51820)
 NET_BIND_SERVICE, NET_ADMIN, NET_RAW, IPC_LOCK = (1 << n for n in (10, 12, 13, 14))
 KEPT = NET_BIND_SERVICE | NET_ADMIN | NET_RAW | IPC_LOCK
-PAGE = os.sysconf("SC_PAGESIZE")
-
-
-class Memory:
-    """The writable memory of a process, page by page as far as it is there."""
-
-    def __init__(self, pid):
-        self.pid = pid
-
-    def mappings(self):
-        """(from, to, VmFlags) of what it may write to."""
-        found, flags = None, None
-        with open(f"/proc/{self.pid}/smaps", encoding="ascii") as smaps:
-            for line in smaps:
-                if match := re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+)", line):
-                    found = (int(match[1], 16), int(match[2], 16)) if "w" in match[3] else None
-                elif line.startswith("VmFlags:") and found:
-                    flags = set(line.split()[1:])
-                    if not flags & {"io", "pf"}:  # devices
-                        yield (*found, flags)
-
-    def runs(self, start, end):
-        """Where pages are present, or swapped out."""
-        with open(f"/proc/{self.pid}/pagemap", "rb") as pagemap:
-            at = start // PAGE
-            while at < end // PAGE:
-                count = min(end // PAGE - at, 1 << 16)
-                pagemap.seek(at * 8)
-                entries = struct.unpack(f"{count}Q", pagemap.read(count * 8))
-                run = None
-                for i, entry in enumerate((*entries, 0)):
-                    if entry >> 62 and run is None:
-                        run = i
-                    elif not entry >> 62 and run is not None:
-                        yield (at + run) * PAGE, (i - run) * PAGE
-                        run = None
-                at += count
-
-    def find(self, secrets):
-        """{name: [VmFlags of each place]} of the secrets that stand somewhere."""
-        found = {}
-        with open(f"/proc/{self.pid}/mem", "rb", buffering=0) as memory:
-            for start, end, flags in self.mappings():
-                for at, size in self.runs(start, end):
-                    memory.seek(at)
-                    content = memory.read(size) or b""
-                    for name, secret in secrets.items():
-                        found.setdefault(name, []).extend([flags] * content.count(secret))
-        return {name: places for name, places in found.items() if places}
-
-    def wait_until_gone(self, what, secrets):
-        try:
-            lab.wait_for(what, lambda: not self.find(secrets), timeout=5, every=0.2)
-        except lab.LabError:
-            left = self.find(secrets)
-            assert not left, left
 
 
 def forms(name, key):
     """A key as it may lie about."""
     return {f"{name}": key, f"{name} in base64": base64_text(key).encode()[:42],
             f"{name} in hexadecimal": key.hex().encode()}
-
-
-def session_keys(session, name):
-    return {f"{name} to the gateway": session.sending, f"{name} from the gateway": session.receiving}
 
 
 class Client(wgpeer.Peer):
@@ -110,11 +50,20 @@ class Client(wgpeer.Peer):
         return {"static-static": self.bench.static.dh(self.static.public)}
 
 
+class SplitGateway(lab.Gateway):
+    """With handshake lcores: keys are copied into the work that they do, too."""
+
+    lcores = "0@0,1@1,4@0,7@0"
+
+    def __init__(self, *args, **options):
+        super().__init__(*args, options=["--handshake-lcores", "4,7"], **options)
+
+
 class Bench:
-    def __init__(self, topology):
+    def __init__(self, topology, gateway=lab.Gateway):
         self.topology = topology
-        self.gateway = lab.Gateway(topology.gw, ["v_out"],
-                                   config=f"[Interface]\nListenPort = {OUTER[1]}\n")
+        self.gateway = gateway(topology.gw, ["v_out"],
+                               config=f"[Interface]\nListenPort = {OUTER[1]}\n")
         topology.gw.set_up("outer0", *topology.GW_OUTER)
         self.memory = Memory(self.gateway.process.pid)
         lab.wait_for("the ready line", lambda: "ready:" in self.gateway.tail())
@@ -125,10 +74,11 @@ class Bench:
         self.gateway.set("private-key", "/dev/stdin", input=base64_text(self.static.private))
 
 
-@pytest.fixture(scope="module")
-def bench():
+@pytest.fixture(scope="module", params=[lab.Gateway, SplitGateway], ids=["control", "lcores"])
+def bench(request):
+    """Handshakes are computed by control, or on lcores of their own."""
     with lab.Topology() as topology:
-        made = Bench(topology)
+        made = Bench(topology, request.param)
         yield made
         assert made.gateway.stop() == 0, made.gateway.tail()
 

@@ -8,6 +8,7 @@ import lab
 import pytest
 import wgpeer
 from abuse import OUTER4, PORT
+from memory import Memory, session_keys
 
 LAN = "10.1.0.2"
 
@@ -67,6 +68,7 @@ def timed(topology):
 def test_session_ends_at_180_seconds_and_is_erased_at_540(timed):
     """A session that is used too long, and keys that stay in memory when nobody uses them."""
     session = lab.wait_for("a session", lambda: timed.peer.connect())
+    memory, keys = Memory(timed.gateway.process.pid), session_keys(session, "session key")
     lab.wait_for("the way to lan", lambda: timed.arrives(session, 0.5))
     timed.clock.pass_by(20)
     assert timed.keepalive()
@@ -82,8 +84,10 @@ def test_session_ends_at_180_seconds_and_is_erased_at_540(timed):
     timed.clock.pass_by(350)
     assert not timed.arrives(session, 0.1)
     assert timed.drops("session_expired") == 2 and timed.sessions() == 1
+    assert set(memory.find(keys)) == set(keys)  # so they can be found at all
     timed.clock.pass_by(10)
-    lab.wait_for("the end of the keys", lambda: timed.sessions() == 0)
+    lab.wait_for("the end of the session", lambda: timed.sessions() == 0)
+    memory.wait_until_gone("the end of the keys", keys)
     assert not timed.arrives(session, 0.1)
     assert timed.drops("unknown_index") == 1
 
