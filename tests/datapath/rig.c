@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include <rte_errno.h>
-#include <rte_mempool.h>
 #include <rte_ring_elem.h>
 
 #include "base/bytes.h"
@@ -46,6 +45,12 @@ static void random_bytes(void *buf, size_t len)
 		((uint8_t *)buf)[i] = (uint8_t)rig_random();
 }
 
+struct rte_mempool *rig_make_pool(const char *name, unsigned mbufs)
+{
+	return rte_pktmbuf_pool_create(name, mbufs, 0, DP_MBUF_PRIV_BYTES,
+		RTE_PKTMBUF_HEADROOM + RIG_MAX_BYTES + 100, SOCKET_ID_ANY);
+}
+
 int rig_eal_start(void **state)
 {
 	(void)state;
@@ -54,8 +59,7 @@ int rig_eal_start(void **state)
 	print_message("DPDK_WG_SEED=%llu\n", (unsigned long long)random_state);
 	if (eal_start(128) < 0)
 		return -1;
-	pool = rte_pktmbuf_pool_create("pool", 1023, 0, DP_MBUF_PRIV_BYTES,
-		RTE_PKTMBUF_HEADROOM + RIG_MAX_BYTES + 100, SOCKET_ID_ANY);
+	pool = rig_make_pool("pool", 1023);
 	return pool == NULL ? -1 : 0;
 }
 
@@ -452,7 +456,12 @@ __attribute__((noinline)) static void soil(struct rte_mbuf *m)
 
 struct rte_mbuf *mbuf_from(const struct packet *p)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	return mbuf_from_pool(pool, p);
+}
+
+struct rte_mbuf *mbuf_from_pool(struct rte_mempool *from, const struct packet *p)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(from);
 	assert_non_null(m);
 	soil(m);
 	uint8_t *data = (uint8_t *)rte_pktmbuf_append(m, (uint16_t)p->len);

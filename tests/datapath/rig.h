@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include <rte_mbuf.h>
+#include <rte_mempool.h>
 
 #include "datapath/worker.h"
 
@@ -100,6 +101,10 @@ uint64_t far_open(
 
 /* mbufs from and to packets. */
 struct rte_mbuf *mbuf_from(const struct packet *p);
+/* From a pool of its own, for a thread that no other's mbufs get to: DPDK's pools order memory in a
+ * way that sanitizers do not see. */
+struct rte_mempool *rig_make_pool(const char *name, unsigned mbufs);
+struct rte_mbuf *mbuf_from_pool(struct rte_mempool *from, const struct packet *p);
 struct rte_mbuf *mbuf_from_segments(const struct packet *p, unsigned segment_bytes);
 /* In a buffer of a driver's own, attached to the mbuf; given_back() tells how many came back. */
 struct rte_mbuf *mbuf_external(const struct packet *p);
