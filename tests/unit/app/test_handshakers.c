@@ -81,7 +81,7 @@ static int setup(void **state)
 	if (handshakers_create(2, &handshakers) != 0)
 		return -1;
 	stall();
-	return pthread_create(&thread, NULL, run, handshakers);
+	return pthread_create(&thread, NULL, run, handshakers_lcore(handshakers, 0, 1));
 }
 
 static int teardown(void **state)
