@@ -72,6 +72,7 @@ void log_info(const char *format, ...)
 struct watch {
 	struct sockaddr_un address;
 	_Atomic bool end;
+	_Atomic unsigned phase; /* odd: the socket is being removed */
 	unsigned refused;
 };
 
@@ -527,16 +528,18 @@ static void test_stale_socket(void **state)
 	close(fd);
 }
 
-/* Counts the connections that a file with the socket's name refuses. */
+/* Counts the connections that a file with the socket's name refuses, but for one on its way out. */
 static void *look_for_refusal(void *arg)
 {
 	struct watch *watch = arg;
 
 	while (!atomic_load(&watch->end)) {
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		unsigned phase = atomic_load(&watch->phase);
 
-		if (connect(fd, (const void *)&watch->address, sizeof(watch->address)) != 0)
-			watch->refused += errno == ECONNREFUSED;
+		if (connect(fd, (const void *)&watch->address, sizeof(watch->address)) != 0 &&
+			errno == ECONNREFUSED && phase % 2 == 0)
+			watch->refused += atomic_load(&watch->phase) == phase;
 		close(fd);
 	}
 	return NULL;
@@ -553,7 +556,9 @@ static void test_listens_when_found(void **state)
 	snprintf(watch.address.sun_path, sizeof(watch.address.sun_path), "%s", world->path);
 	assert_int_equal(pthread_create(&thread, NULL, look_for_refusal, &watch), 0);
 	for (unsigned i = 0; i < 2000; i++) {
+		atomic_fetch_add(&watch.phase, 1);
 		uapi_server_remove(world->server, world->name);
+		atomic_fetch_add(&watch.phase, 1);
 		assert_int_equal(
 			uapi_server_add(world->server, world->name, world->device, &hooks), 0);
 	}
