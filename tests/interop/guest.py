@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """
 A Linux kernel in qemu with its own WireGuard, and nothing else of a system: a stock Debian kernel
-(unpacked by `scripts/setup --full`) with an initramfs made here. Commands are given to a shell in it
+(unpacked by `scripts/setup --tests`) with an initramfs made here. Commands are given to a shell in it
 over a serial line.
 
 Which hardware it has, and what more is in the initramfs, says who makes it: vhost_nic() is a NIC in

@@ -87,7 +87,7 @@ class KernelSite(lab.Lab):
 def kernel():
     lacking = guests.missing()
     if lacking:
-        pytest.skip(f"{lacking} is missing: scripts/setup --full")
+        pytest.skip(f"{lacking} is missing: scripts/setup --tests")
     with KernelSite() as site:
         site.begin()
         yield site

@@ -42,7 +42,7 @@ def lab_with_guest():
         pytest.skip("takes some minutes: DPDK_WG_FULL=yes")
     lacking = guests.missing("socat")
     if lacking:
-        pytest.skip(f"{lacking} is missing: scripts/setup --full")
+        pytest.skip(f"{lacking} is missing: scripts/setup --tests")
     with PciSite() as site:
         yield site
         if site.running:
