@@ -39,9 +39,9 @@ def test_both_roles(split_site):
 def test_handshakes_are_their_work(split_site):
     """Answering takes two pieces of work. Would catch handshakes that control computes all the same."""
     site = split_site
-    peer = wgpeer.Peer(site.topology.wan.name, base64.b64decode(site.public_key),
+    peer = wgpeer.Peer(site.topology.wan.name, wgpeer.base64_key(site.public_key),
                        ("192.0.2.1", 51820), "192.0.2.2")
-    site.gateway.set("peer", base64.b64encode(peer.static.public).decode())
+    site.gateway.set("peer", wgpeer.base64_text(peer.static.public))
     sent = 0
 
     def computed():
