@@ -20,11 +20,10 @@ import lab
 import pytest
 import wgpeer
 from abuse import OUTER4, OUTER6, PORT
+from full import FULL, full_only
 from wgpeer import Key
 
-FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 LONGER = 10 if FULL else 1
-full_only = pytest.mark.skipif(not FULL, reason="takes many seconds: DPDK_WG_FULL=yes")
 CROWD = 2000
 HOST_RING = 1024  # LIMIT_HOST_RING
 UAPI_CLIENTS, UAPI_TIMEOUT_S = 32, 30

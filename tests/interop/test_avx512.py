@@ -16,8 +16,8 @@ import tty
 import guest as guests
 import lab
 import pytest
+from full import FULL
 
-FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 
 SEEDS = os.path.join(lab.ROOT, "tests/fuzz/seeds/aead")
 AEAD = "tests/unit/crypto/test_crypto_aead_batch"

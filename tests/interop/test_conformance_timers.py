@@ -10,14 +10,13 @@ import pytest
 import wgpeer
 from conformance import (  # noqa: F401 (some are fixtures)
     HANDSHAKE_DSCP, OUTER4, PORT, WAN4, Drops, Host, bench)
+from full import full_only
 from wgpeer import DATA, INITIATION
 
 # How late a timer may be seen on a machine that is busy with other things; never early.
 LATE = 2.5
 # How late a datagram may be read that has come.
 SEEN_LATE = 0.01
-full_only = pytest.mark.skipif(os.environ.get("DPDK_WG_FULL") != "yes",
-                               reason="takes minutes: DPDK_WG_FULL=yes")
 
 
 # --- Timers of seconds: they run at the same time ---

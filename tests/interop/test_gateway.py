@@ -6,6 +6,7 @@ import signal
 
 import lab
 import pytest
+from full import full_only
 
 
 def tcp(client, server, address, reverse=False):
@@ -123,6 +124,7 @@ def test_new_handshake(site):
     assert after <= before + 4  # it counts anew
 
 
+@full_only
 def test_rekey_under_traffic_loses_nothing(site):
     """Two minutes and a bit: the stock client rekeys by itself, and no packet is lost."""
     assert site.ping_through()

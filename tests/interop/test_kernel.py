@@ -5,8 +5,8 @@ import os
 import guest as guests
 import lab
 import pytest
+from full import full_only
 
-FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 
 OUTSIDE = {"outer4": "192.0.2.1:51820", "outer6": "[2001:db8:1::1]:51820"}
 ALLOWED = "10.1.0.0/24,10.9.0.0/24,fd01::/64,fd09::/64"
@@ -223,7 +223,7 @@ def test_full_size_packets(kernel):
     assert kernel.lan.ping("fd09::2", args=("-M", "do", "-s", 1372))
 
 
-@pytest.mark.skipif(not FULL, reason="takes over two minutes: DPDK_WG_FULL=yes")
+@full_only
 @pytest.mark.parametrize("initiator", ["kernel", "gateway"])
 def test_rekey_under_traffic(kernel, initiator):
     """REKEY_AFTER_TIME passes for real: the session is renewed and no packet is lost."""

@@ -7,6 +7,7 @@ import struct
 import guest as guests
 import lab
 import pytest
+from full import FULL
 from pci import NICS, OUTSIDE, START_S, Nic, PciSite, ping
 
 FILE_BYTES = 300007
@@ -38,7 +39,7 @@ def udp_of(frame, port):
 
 @pytest.fixture(scope="module")
 def lab_with_guest():
-    if os.environ.get("DPDK_WG_FULL") != "yes":
+    if not FULL:
         pytest.skip("takes some minutes: DPDK_WG_FULL=yes")
     lacking = guests.missing("socat")
     if lacking:

@@ -7,11 +7,9 @@ be asked for again as often. That bounds what can be shown: where a thousand at 
 handshakes than two busy cores compute, sessions end before there are new ones, packets that wait for one
 are given up, and those under way for seconds find that theirs has ended.
 """
-import os
-
 import thousand
+from full import FULL
 
-FULL = os.environ.get("DPDK_WG_FULL") == "yes"
 FACTOR, RATE = 10, 4000
 SECONDS = 300 if FULL else 15
 REKEY_S = 120 / FACTOR

@@ -13,6 +13,7 @@ import abuse
 import lab
 import pytest
 import thousand
+from full import full_only
 
 SECONDS = int(os.environ.get("DPDK_WG_SOAK_S", "1800"))
 # Of what this machine's two cores carry, with the peers and their kernel on them too, a half or less.
@@ -28,8 +29,7 @@ WARM_UP_S = 3 * REKEY_S + PACE_S
 # would grow for a quarter of an hour, a page at each new random index.
 RSS_SLACK_KIB = 2048 + abuse.RSS_SLACK_KIB
 
-pytestmark = pytest.mark.skipif(os.environ.get("DPDK_WG_FULL") != "yes",
-                                reason="takes half an hour: DPDK_WG_FULL=yes")
+pytestmark = full_only
 
 
 def churn(gateway, keys, round_number):
