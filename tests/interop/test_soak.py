@@ -11,7 +11,6 @@ import time
 
 import abuse
 import lab
-import pytest
 import thousand
 from full import full_only
 
