@@ -22,7 +22,7 @@ struct aead_op {
 };
 
 enum aead_backend {
-	AEAD_BACKEND_AUTO,     /* the best for this CPU and burst; the first measures it: 30 ms */
+	AEAD_BACKEND_AUTO,     /* the best for this CPU and burst; the first measures it: 40 ms */
 	AEAD_BACKEND_SODIUM,   /* one packet after the other; the oracle of the tests */
 	AEAD_BACKEND_IPSEC_MB, /* Intel IPsec-MB */
 	AEAD_BACKEND_AVX2,     /* our own across packets, AVX2 */

@@ -32,7 +32,7 @@ struct aead_costs {
 	struct aead_costs_curve even[AEAD_COSTS_PACKETS], uneven[AEAD_COSTS_PACKETS];
 };
 
-/* Takes about 30 ms of this CPU; -ENOMEM. Neither batch may be in use meanwhile. */
+/* Takes about 40 ms of this CPU; -ENOMEM. Neither batch may be in use meanwhile. */
 int aead_costs_measure(struct aead_costs *seal, struct aead_costs *open, struct aead_batch *across,
 	struct aead_batch *alone);
 

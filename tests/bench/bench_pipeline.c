@@ -164,16 +164,24 @@ static double play_bare_two(struct measured *c)
 	return 1 / (1 / own + 1 / ((double)second_cycles / WORLD_BATCH));
 }
 
-/* Half of the peers are the first worker's where two work. */
+/* So many of a case's peers are the second worker's. */
+static unsigned second_peers(unsigned peers)
+{
+	return peers > 1 ? peers - peers / 2 : 1;
+}
+
+/*
+ * Half of the peers are the first worker's where two work. The others then have others, as long as
+ * there may be so many: else what one worker alone finds in its caches depended on that case.
+ */
 static void share_peers(const struct measured *c)
 {
 	bool two = c->kind == TWO;
+	second.peer_count = second_peers(c->peers);
 	first.peer_from = 0;
-	first.peer_count = two && c->peers > 1 ? c->peers / 2 : c->peers;
-	second.peer_from = two ? first.peer_count : 0;
-	second.peer_count = c->peers - first.peer_count;
-	if (second.peer_count == 0)
-		second.peer_count = 1;
+	first.peer_count = two && c->peers > 1 ? c->peers - second.peer_count : c->peers;
+	second.peer_from = c->peers + second.peer_count > LIMIT_PEERS ? c->peers - second.peer_count
+								      : c->peers;
 }
 
 static void play(struct measured *c, unsigned round)
@@ -402,8 +410,10 @@ static void parse_options(int argc, char **argv, struct options *options)
 static unsigned most_peers(const struct options *options)
 {
 	unsigned most = 1;
-	for (unsigned i = 0; i < options->peer_counts; i++)
-		most = RTE_MAX(most, options->peers[i]);
+	for (unsigned i = 0; i < options->peer_counts; i++) {
+		unsigned all = options->peers[i] + second_peers(options->peers[i]);
+		most = RTE_MAX(most, options->two && all <= LIMIT_PEERS ? all : options->peers[i]);
+	}
 	return most;
 }
 
