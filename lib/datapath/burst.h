@@ -157,7 +157,6 @@ static inline void dp_prefetch_to_seal(const struct dp *dp, uint32_t id)
 {
 	const struct dp_peer *peer = &dp->peers[id < LIMIT_PEERS ? id : 0];
 	prefetch_far(peer);
-	prefetch_far(&peer->own_outer);
 }
 
 static inline void dp_prefetch_to_accept(const struct dp *dp, uint32_t id)

@@ -97,7 +97,7 @@ def measure_pipeline(quick):
     # All numbers of peers for the smallest and the largest; all sizes with one.
     ends, between = "64,1420", "128,256,512,1024"
     peers = "1,10,1000,100000" if quick else "1,10,1000,100000,1000000"
-    common = ["--rounds", "11" if quick else "41"]
+    common = ["--rounds", "5" if quick else "21"]
     if os.cpu_count() > 1:
         common += ["--helper", "1"]
     with hugepages() as huge:

@@ -30,8 +30,7 @@
 #define MAX_ROUNDS 1000
 #define MAX_LIST   16
 #define MAX_CASES  1024
-#define WARM_UP	   8 /* batches */
-#define MEASURED   8
+#define MEASURED   8 /* batches */
 
 struct options {
 	unsigned rounds[MAX_LIST]; /* the first counts; so of run and second */
@@ -184,6 +183,12 @@ static void share_peers(const struct measured *c)
 								      : c->peers;
 }
 
+/* Batches until the caches hold what they can of so many peers; of a million they hold little. */
+static unsigned warm_up(unsigned peers)
+{
+	return RTE_MIN(RTE_MAX(8u, peers / WORLD_BATCH), 200u);
+}
+
 static void play(struct measured *c, unsigned round)
 {
 	static double (*const by_kind[KINDS])(struct measured * c) = {
@@ -194,12 +199,13 @@ static void play(struct measured *c, unsigned round)
 		[BARE] = play_bare,
 		[BARE_TWO] = play_bare_two,
 	};
+	const unsigned unmeasured = warm_up(c->peers);
 	uint64_t aead_before = 0;
 	double cycles = 0;
 	share_peers(c);
 	dp_measure_stages(world_dp, c->kind == STAGES);
-	for (unsigned i = 0; i < WARM_UP + MEASURED; i++) {
-		if (i == WARM_UP) {
+	for (unsigned i = 0; i < unmeasured + MEASURED; i++) {
+		if (i == unmeasured) {
 			cycles = 0;
 			aead_before = aead_cycles();
 			memset(&first.worker->stages, 0, sizeof(first.worker->stages));
