@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,10 +128,12 @@ def measure_touch(_quick):
 
 def measure_prefixes(quick):
     """bench_lpm writes text: a line for each content, indented ones for each table."""
+    prefix = f"bench-{os.getpid()}"
     done = subprocess.run(in_front(f"{BENCH}/bench_lpm", "--no-huge", "--no-pci", "-m", "2048",
-                                   "--file-prefix", f"bench-{os.getpid()}", "--log-level", "error",
+                                   "--file-prefix", prefix, "--log-level", "error",
                                    "--", "1" if quick else "7"),
                           check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    shutil.rmtree(f"/run/dpdk/{prefix}", ignore_errors=True)
     rows, content, made = [], None, {}
     for line in done.stdout.splitlines():
         words = line.split()

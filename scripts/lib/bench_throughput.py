@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -106,9 +107,10 @@ class Bed:
         macs = [self.space.ip_json("link", "show", "dev", link)[0]["address"]
                 for link in ("outer0", "inner0")]
         memory = ["--in-memory"] if huge else ["--no-huge", "-m", "512"]
+        prefix = f"{made.prefix}-generator"
         argv = [self.generator_path, "--no-pci", *memory, "--single-file-segments",
                 "--no-telemetry", "--log-level", "error", "--lcores", "0@0",
-                "--file-prefix", f"{made.prefix}-generator"]
+                "--file-prefix", prefix]
         for n, path in enumerate(self.sockets):
             argv += ["--vdev", f"net_virtio_user{n},path={path},mac=02:00:00:00:00:0{n + 2},"
                                "queue_size=1024,packed_vq=1"]
@@ -117,7 +119,7 @@ class Bed:
             self.generator = subprocess.Popen(
                 [*argv, "--", str(tunnels), str(mtu), *macs], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=errors, text=True)
-        self.generator.log = log
+        self.generator.log, self.generator.prefix = log, prefix
         made.processes.append(self.generator)
         prefer(self.generator)
         self.tsc_hz = self.answer()["tsc_hz"]
@@ -150,6 +152,7 @@ class Bed:
         self.generator.stdin.close()
         self.generator.wait(10)
         self.generator.stdout.close()
+        shutil.rmtree(f"/run/dpdk/{self.generator.prefix}", ignore_errors=True)
         self.gateway.stop()
 
 

@@ -221,8 +221,10 @@ static enum aead_backend backend_to_test(void)
 		exit(EXIT_FAILURE);
 	}
 	batch = aead_batch_create((enum aead_backend)backend);
-	if (batch == NULL && errno == ENOTSUP)
+	if (batch == NULL && errno == ENOTSUP) {
+		eal_stop();
 		exit(MESON_SKIP);
+	}
 	aead_batch_destroy(batch);
 	return (enum aead_backend)backend;
 }

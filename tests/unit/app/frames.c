@@ -12,9 +12,16 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 
+#include "app/eal_files.h"
 #include "app/segment.h"
 #include "base/bytes.h"
 #include "datapath/mbuf.h"
+
+static void end(void)
+{
+	rte_eal_cleanup();
+	eal_files_remove();
+}
 
 struct rte_mempool *frames_set_up(const char *test, unsigned mbufs)
 {
@@ -35,6 +42,8 @@ struct rte_mempool *frames_set_up(const char *test, unsigned mbufs)
 		test, cpu, test, (int)getpid());
 	while ((args[n] = strsep(&rest, " ")) != NULL)
 		n++;
+	eal_files_init();
+	atexit(end);
 	if (rte_eal_init(n, args) < 0) {
 		fprintf(stderr, "EAL does not start\n");
 		exit(1);
