@@ -28,7 +28,7 @@ struct aead_costs_curve {
 struct aead_costs {
 	/* One after the other: a packet by itself, and one of several. */
 	struct aead_costs_curve alone, each;
-	/* So many packets and one more, across: of one length, and one twice as long. */
+	/* So many packets and one more, across: of one length; and one twice as long, not for 1. */
 	struct aead_costs_curve even[AEAD_COSTS_PACKETS], uneven[AEAD_COSTS_PACKETS];
 };
 

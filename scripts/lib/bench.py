@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Runs the benchmarks and shows their figures: see scripts/bench."""
 import argparse
-import contextlib
 import json
 import os
 import platform
@@ -56,38 +55,6 @@ def rows_of(*argv):
         return json.load(file)
 
 
-HUGEPAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-HUGEPAGES_WANTED = 768  # for a million peers, and some to spare
-
-
-@contextlib.contextmanager
-def hugepages():
-    """Options for a benchmark: with hugepages if they can be had for the time."""
-    def read(name):
-        with open(HUGEPAGES + name, encoding="utf-8") as file:
-            return int(file.read())
-
-    def write(count):
-        with open(HUGEPAGES + "nr_hugepages", "w", encoding="utf-8") as file:
-            file.write(str(count))
-
-    before = None
-    try:
-        missing = HUGEPAGES_WANTED - read("free_hugepages")
-        if missing > 0:
-            before = read("nr_hugepages")
-            write(before + missing)
-        enough = read("free_hugepages") >= HUGEPAGES_WANTED
-    except OSError:
-        enough = False
-    try:
-        yield ["--huge"] if enough else []
-    finally:
-        if before is not None:
-            with contextlib.suppress(OSError):
-                write(before)
-
-
 # --- One function each; quick or not. They return rows. ---
 
 def measure_aead(quick):
@@ -98,16 +65,15 @@ def measure_pipeline(quick):
     # All numbers of peers for the smallest and the largest; all sizes with one.
     ends, between = "64,1420", "128,256,512,1024"
     peers = "1,10,1000,100000" if quick else "1,10,1000,100000,1000000"
-    common = ["--rounds", "5" if quick else "21"]
-    if os.cpu_count() > 1:
-        common += ["--helper", "1"]
-    with hugepages() as huge:
-        rows = rows_of(f"{BENCH}/bench_pipeline", *common, *huge, "--stages", "--peers", peers,
-                       "--sizes", ends)
+    two = ["--helper", "1"] if os.cpu_count() > 1 else []
+    with bench_throughput.hugepages() as huge:
+        common = ["--rounds", "5" if quick else "21", *(["--huge"] if huge else [])]
+        rows = rows_of(f"{BENCH}/bench_pipeline", *common, *two, "--stages", "--peers",
+                       peers, "--sizes", ends)
         if not quick:
-            rows += rows_of(f"{BENCH}/bench_pipeline", *common, *huge, "--peers", "1",
+            rows += rows_of(f"{BENCH}/bench_pipeline", *common, *two, "--peers", "1",
                             "--sizes", between)
-        rows += rows_of(f"{BENCH}/bench_pipeline", *common[:2], *huge, "--outer6", "--sizes", ends)
+        rows += rows_of(f"{BENCH}/bench_pipeline", *common, "--outer6", "--sizes", ends)
     return rows
 
 

@@ -28,31 +28,34 @@ PDR_LOSS = 0.005
 
 # Of the tunnel; the ports' is 60 more. Frames of 1518 bytes want both, as in CSIT.
 MTU, JUMBO_MTU = 1500, 9000 - ETHER
-HUGEPAGES = "/proc/sys/vm/nr_hugepages"
-HUGEPAGES_WANTED = 1024
+HUGEPAGES = "/sys/kernel/mm/hugepages/hugepages-2048kB/"
+HUGEPAGES_WANTED = 1024  # for jumbo frames, or a million peers, and some to spare
 
 
 @contextlib.contextmanager
 def hugepages():
-    """Hugepages while it lasts, where the machine grants them; yields whether there are any."""
-    with open(HUGEPAGES, encoding="utf-8") as file:
-        before = int(file.read())
+    """Hugepages while it lasts, where the machine grants them; yields whether so many are free."""
+    def read(name):
+        with open(HUGEPAGES + name, encoding="utf-8") as file:
+            return int(file.read())
 
     def reserve(count):
-        with open(HUGEPAGES, "w", encoding="utf-8") as file:
+        with open(HUGEPAGES + "nr_hugepages", "w", encoding="utf-8") as file:
             file.write(str(count))
 
-    granted = before >= HUGEPAGES_WANTED
-    if not granted:
-        with contextlib.suppress(OSError):
-            reserve(HUGEPAGES_WANTED)
-        with open(HUGEPAGES, encoding="utf-8") as file:
-            granted = int(file.read()) >= HUGEPAGES_WANTED
+    before, granted = None, False
+    with contextlib.suppress(OSError):
+        missing = HUGEPAGES_WANTED - read("free_hugepages")
+        if missing > 0:
+            before = read("nr_hugepages")
+            reserve(before + missing)
+        granted = read("free_hugepages") >= HUGEPAGES_WANTED
     try:
         yield granted
     finally:
-        with contextlib.suppress(OSError):
-            reserve(before)
+        if before is not None:
+            with contextlib.suppress(OSError):
+                reserve(before)
 
 
 def prefer(process):

@@ -567,17 +567,9 @@ void ring_empty(struct rte_ring *ring)
 
 void *ring_stall_consumer(struct rte_ring *ring)
 {
-	uint32_t place, entries;
 	void *object;
-	assert_int_equal(
-		__rte_ring_rts_move_cons_head(ring, 1, RTE_RING_QUEUE_FIXED, &place, &entries), 1);
-	__rte_ring_dequeue_elems(ring, place, &object, sizeof(object), 1);
+	__rte_ring_dequeue_elems(ring, ring_claim(ring), &object, sizeof(object), 1);
 	return object;
-}
-
-void ring_resume_consumer(struct rte_ring *ring)
-{
-	__rte_ring_rts_update_tail(&ring->rts_cons);
 }
 
 struct rte_ring *tap(unsigned port)

@@ -27,6 +27,7 @@
 #include <rte_mempool.h>
 
 #include "datapath/worker.h"
+#include "stalled_ring.h"
 
 #define RIG_PEERS     4 /* ids 1..3 */
 #define RIG_PORTS     3
@@ -119,9 +120,8 @@ void ring_take(struct rte_ring *ring, struct packet *p, struct dp_mbuf *info);
 /* Fills a ring with what is no packet, and takes it out again. */
 void ring_fill(struct rte_ring *ring);
 void ring_empty(struct rte_ring *ring);
-/* One of a ring's many consumers (RTS) is put aside as it takes this object; and goes on. */
+/* A consumer of a ring of pointers is put aside as it takes this one: stalled_ring.h. */
 void *ring_stall_consumer(struct rte_ring *ring);
-void ring_resume_consumer(struct rte_ring *ring);
 struct rte_ring *tap(unsigned port); /* to the host interfaces */
 struct rte_ring *tun(unsigned interface);
 bool hint_take(struct dp_hint *hint);

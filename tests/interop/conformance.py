@@ -196,10 +196,8 @@ Address = 10.9.0.1/16, fd09::1/48
 
 @pytest.fixture(scope="module")
 def bench():
-    with lab.Topology() as topology:
-        made = Bench(topology)
+    with lab.bench(Bench) as made:
         yield made
-        assert made.gateway.stop() == 0, made.gateway.tail()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ Everything that a Lab makes carries its own prefix and is taken down with it, al
 so that labs run side by side. Nothing is waited for by sleeping: see wait_for().
 """
 import atexit
+import contextlib
 import json
 import os
 import re
@@ -399,6 +400,15 @@ AllowedIPs = {", ".join(self.TUNNEL_CLIENT)}
                 and self.topology.wan.ping("fd01::2", **options)
                 and self.topology.lan.ping("10.9.0.2", **options)
                 and self.topology.lan.ping("fd09::2", **options))
+
+
+@contextlib.contextmanager
+def bench(kind, *args):
+    """kind(topology, *args), which has a gateway that must end well."""
+    with Topology() as topology:
+        made = kind(topology, *args)
+        yield made
+        assert made.gateway.stop() == 0, made.gateway.tail()
 
 
 def on_signals_close(lab):

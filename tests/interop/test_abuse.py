@@ -196,10 +196,8 @@ class Abused:
 
 @pytest.fixture(scope="module")
 def abused():
-    with lab.Topology() as topology:
-        made = Abused(topology)
+    with lab.bench(Abused) as made:
         yield made
-        assert made.gateway.stop() == 0, made.gateway.tail()
 
 
 @pytest.fixture

@@ -77,10 +77,8 @@ class Bench:
 @pytest.fixture(scope="module", params=[lab.Gateway, SplitGateway], ids=["control", "lcores"])
 def bench(request):
     """Handshakes are computed by control, or on lcores of their own."""
-    with lab.Topology() as topology:
-        made = Bench(topology, request.param)
+    with lab.bench(Bench, request.param) as made:
         yield made
-        assert made.gateway.stop() == 0, made.gateway.tail()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@
 #include "app/handshakers.h"
 #include "base/limits.h"
 #include "frames.h"
+#include "tests/datapath/stalled_ring.h"
 #include "wg/work.h"
 
 #define TIMEOUT_MS 10000
@@ -53,19 +54,15 @@ static bool take(void)
 /* Another lcore takes the oldest work, and is put aside in the middle of it. */
 static void stall(void)
 {
-	struct rte_ring *todo = rte_ring_lookup("wg_todo");
-	uint32_t place, entries;
-
 	assert_true(submit());
-	assert_int_equal(
-		__rte_ring_rts_move_cons_head(todo, 1, RTE_RING_QUEUE_FIXED, &place, &entries), 1);
+	(void)ring_claim(rte_ring_lookup("wg_todo"));
 	stalled = true;
 }
 
 static void resume(void)
 {
 	if (stalled)
-		__rte_ring_rts_update_tail(&rte_ring_lookup("wg_todo")->rts_cons);
+		ring_resume_consumer(rte_ring_lookup("wg_todo"));
 	stalled = false;
 }
 
