@@ -110,14 +110,18 @@ static void follow_identity(struct wg_peer *peer)
 }
 
 /*
- * The link went down, or up, or both. What was under way came to nothing; sessions stay. Once up
- * all begins at once: what waits, and what is to keep the tunnel alive.
+ * The link went down, or up, or both. What was agreed is forgotten and what was under way came to
+ * nothing. Once up all begins at once: what waits, and what is to keep the tunnel alive.
  */
 static void follow_running(struct wg_peer *peer)
 {
 	bool running = peer->device->running;
 
 	handshake_forget(peer);
+	sessions_end(peer);
+	wg_activity_forget_unanswered(peer->activity);
+	wg_activity_forget_owed(peer->activity);
+	peer->timers.erase_ns = 0;
 	peer->last_handshake_sent_ns = 0;
 	peer->timers.attempts = 0;
 	peer->timers.retry_ns = running && peer->stage.count > 0 ? peer->device->now_ns : 0;

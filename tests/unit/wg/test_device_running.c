@@ -192,8 +192,8 @@ static void test_staged_are_purged(void **state)
 	assert_int_equal(w->nodes[0]->counts.initiations, 1);
 }
 
-/* A session that still lives is used again, and a keepalive says that we are back. */
-static void test_session_outlives_the_pause(void **state)
+/* Keys do not outlive the link; the tunnel comes back with new ones. */
+static void test_sessions_end_with_the_link(void **state)
 {
 	struct world *w = *state;
 	unsigned opened;
@@ -202,10 +202,25 @@ static void test_session_outlives_the_pause(void **state)
 	assert_non_null(wg_peer_current_session(w->peers[0]));
 	opened = w->nodes[1]->counts.opened;
 	set_running(w, false);
+	assert_null(wg_peer_current_session(w->peers[0]));
 	run(w, 60 * SEC);
+	assert_int_equal(node_deadline(w->nodes[0]), UINT64_MAX);
 	assert_int_equal(w->nodes[1]->counts.opened, opened);
 	set_running(w, true);
+	assert_int_equal(w->nodes[0]->counts.initiations, 2);
 	assert_int_equal(w->nodes[1]->counts.opened, opened + 1);
+}
+
+/* What was sent or received just before the link went down asks for nothing afterwards. */
+static void test_nothing_is_owed_from_before(void **state)
+{
+	struct world *w = *state;
+
+	send_packet(w); /* which nobody answers */
+	assert_int_equal(w->got[1], 1);
+	set_running(w, false);
+	set_running(w, true);
+	run(w, 60 * SEC);
 	assert_int_equal(w->nodes[0]->counts.initiations, 1);
 }
 
@@ -264,7 +279,8 @@ int main(void)
 		TEST(test_begins_anew_when_up),
 		TEST(test_staged_before_up_leave_when_up),
 		TEST(test_staged_are_purged),
-		TEST(test_session_outlives_the_pause),
+		TEST(test_sessions_end_with_the_link),
+		TEST(test_nothing_is_owed_from_before),
 		TEST(test_the_same_state_changes_nothing),
 		TEST(test_sources_are_forgotten),
 	};
