@@ -5,8 +5,9 @@
  * numbers of our interfaces, it tells each change of a prefix or next hop through the mirror's
  * callbacks set_nexthop, set_prefix, delete_prefix, neighbour_changed and warn.
  *
- * Way: where a route leads. An interface, a neighbour on it, or several of these (multipath). Ways
- * are shared by all routes that lead there; each has one next hop id while a prefix uses it.
+ * Way: where a route leads. An interface, a neighbour on it, or several of these (multipath), with
+ * the route's MTU if it has one. Ways are shared by all routes that lead there; each has one next
+ * hop id while a prefix uses it.
  *
  * Thread: control. Allocates with malloc, in step with what it is fed; when memory is out an entry
  * is left out (its packets go to the host) and fib_lost_memory() tells.
@@ -37,6 +38,7 @@ struct fib_route {
 	uint32_t priority;
 	uint8_t tos;
 	uint8_t type;	     /* RTN_* of rtnetlink */
+	uint16_t mtu;	     /* 0: the link's */
 	uint64_t rest;	     /* of everything else that makes two routes different to the kernel */
 	uint32_t nexthop_id; /* of the kernel's nexthop object that it goes by; 0: none */
 	uint8_t leg_count;

@@ -93,7 +93,7 @@ static void neighbour_tell(struct fib *fib, struct way *way)
 static struct way *neighbour_get(struct fib *fib, uint32_t ifindex, const struct ip_addr *addr)
 {
 	struct fib_leg leg = {.ifindex = ifindex, .gateway = *addr};
-	struct way *way = way_get(fib, &leg, 1);
+	struct way *way = way_get(fib, &leg, 1, 0);
 
 	if (!way)
 		fib->lost_memory = true;

@@ -50,7 +50,8 @@ struct way {
 	struct prefix *host;	/* its own prefix, when it stands in the table */
 	uint64_t probed_ns;
 
-	/* A group */
+	/* A group: several paths, one that is dead, or one with an MTU of its own */
+	uint16_t mtu; /* 0: none */
 	uint8_t leg_count;
 	struct leg legs[];
 };
@@ -186,7 +187,7 @@ void neighbour_review(struct fib *fib, struct way *way);
 void neighbours_clean(struct fib *fib, bool sweep);
 
 /* The way of these legs, made if there is none. Who does not use it must release it. */
-struct way *way_get(struct fib *fib, const struct fib_leg *legs, unsigned n);
+struct way *way_get(struct fib *fib, const struct fib_leg *legs, unsigned n, uint16_t mtu);
 struct way *way_find_single(const struct fib *fib, uint32_t ifindex, const struct ip_addr *addr);
 bool way_has_leg(const struct way *way, unsigned i, const struct fib_leg *leg);
 void way_use(struct fib *fib, struct way *way);

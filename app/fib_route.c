@@ -106,7 +106,7 @@ static bool route_way(struct fib *fib, const struct fib_route *from, struct way 
 	*way = NULL;
 	if (from->type != RTN_UNICAST || from->leg_count == 0)
 		return true;
-	*way = way_get(fib, from->legs, from->leg_count);
+	*way = way_get(fib, from->legs, from->leg_count, from->mtu);
 	if (!*way)
 		fib->lost_memory = true;
 	return *way != NULL;
@@ -275,7 +275,7 @@ static bool delete_leg(struct fib *fib, struct prefix *prefix, const struct fib_
 		}
 		if (n == route->way->leg_count || n == 0)
 			continue;
-		way = way_get(fib, legs, n);
+		way = way_get(fib, legs, n, route->way->mtu);
 		if (!way) {
 			fib->lost_memory = true;
 			return false;

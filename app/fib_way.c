@@ -47,7 +47,7 @@ struct way *way_in_use(const struct fib *fib, struct way *way)
 static bool nexthop_equal(const struct mirror_nexthop *a, const struct mirror_nexthop *b)
 {
 	return a->kind == b->kind && a->port == b->port && a->interface == b->interface &&
-	       memcmp(a->destination, b->destination, MIRROR_MAC_BYTES) == 0 &&
+	       a->mtu == b->mtu && memcmp(a->destination, b->destination, MIRROR_MAC_BYTES) == 0 &&
 	       memcmp(a->source, b->source, MIRROR_MAC_BYTES) == 0;
 }
 
@@ -60,6 +60,8 @@ static void way_tell(struct fib *fib, struct way *way, bool always)
 		return;
 	if (used)
 		nexthop = way_nexthop(fib, used);
+	if (nexthop.kind != MIRROR_HOST)
+		nexthop.mtu = way->mtu;
 	if (!always && nexthop_equal(&nexthop, &way->told))
 		return;
 	way->told = nexthop;
@@ -132,9 +134,10 @@ void way_unuse(struct fib *fib, struct way *way)
 	way_release(fib, way);
 }
 
-static uint64_t hash_legs(const struct fib *fib, const struct fib_leg *legs, unsigned n)
+static uint64_t hash_legs(
+	const struct fib *fib, const struct fib_leg *legs, unsigned n, uint16_t mtu)
 {
-	uint64_t value = hash_mix(fib->ways.seed, n);
+	uint64_t value = hash_mix(fib->ways.seed, (uint64_t)mtu << 32 | n);
 
 	for (unsigned i = 0; i < n; i++)
 		value = hash_addr(hash_mix(value, (uint64_t)legs[i].ifindex << 1 | legs[i].dead),
@@ -150,11 +153,18 @@ bool way_has_leg(const struct way *way, unsigned i, const struct fib_leg *leg)
 	return single->ifindex == leg->ifindex && ip_addr_equal(&single->addr, &leg->gateway);
 }
 
-static bool way_matches(const struct way *way, const struct fib_leg *legs, unsigned n)
+static bool is_group(const struct fib_leg *legs, unsigned n, uint16_t mtu)
 {
+	return n > 1 || legs[0].dead || mtu != 0;
+}
+
+static bool way_matches(const struct way *way, const struct fib_leg *legs, unsigned n, uint16_t mtu)
+{
+	if (way->group != is_group(legs, n, mtu))
+		return false;
 	if (!way->group)
-		return n == 1 && !legs[0].dead && way_has_leg(way, 0, &legs[0]);
-	if (way->leg_count != n)
+		return way_has_leg(way, 0, &legs[0]);
+	if (way->leg_count != n || way->mtu != mtu)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
 		if (way->legs[i].dead != legs[i].dead || !way_has_leg(way, i, &legs[i]))
@@ -164,12 +174,12 @@ static bool way_matches(const struct way *way, const struct fib_leg *legs, unsig
 }
 
 static struct way *way_find(
-	const struct fib *fib, const struct fib_leg *legs, unsigned n, uint64_t value)
+	const struct fib *fib, const struct fib_leg *legs, unsigned n, uint16_t mtu, uint64_t value)
 {
 	for (struct hash_link *link = hash_first(&fib->ways, value); link; link = link->next) {
 		struct way *way = hash_entry(link, struct way, link);
 
-		if (link->value == value && way_matches(way, legs, n))
+		if (link->value == value && way_matches(way, legs, n, mtu))
 			return way;
 	}
 	return NULL;
@@ -179,7 +189,7 @@ struct way *way_find_single(const struct fib *fib, uint32_t ifindex, const struc
 {
 	struct fib_leg leg = {.ifindex = ifindex, .gateway = *addr};
 
-	return way_find(fib, &leg, 1, hash_legs(fib, &leg, 1));
+	return way_find(fib, &leg, 1, 0, hash_legs(fib, &leg, 1, 0));
 }
 
 /* Makes the ways that a group consists of, and links them to it. */
@@ -189,7 +199,7 @@ static bool group_fill(struct fib *fib, struct way *group, const struct fib_leg 
 		struct fib_leg single = {.ifindex = legs[i].ifindex, .gateway = legs[i].gateway};
 		struct leg *leg = &group->legs[i];
 
-		leg->way = way_get(fib, &single, 1);
+		leg->way = way_get(fib, &single, 1, 0);
 		if (!leg->way)
 			return false;
 		leg->group = group;
@@ -201,12 +211,13 @@ static bool group_fill(struct fib *fib, struct way *group, const struct fib_leg 
 	return true;
 }
 
-/* The way of these legs, made if there is none. Who does not use it must release it. */
-struct way *way_get(struct fib *fib, const struct fib_leg *legs, unsigned n)
+/* The way of these legs and this MTU, made if there is none. Who does not use it must release it.
+ */
+struct way *way_get(struct fib *fib, const struct fib_leg *legs, unsigned n, uint16_t mtu)
 {
-	bool group = n > 1 || legs[0].dead;
-	uint64_t value = hash_legs(fib, legs, n);
-	struct way *way = way_find(fib, legs, n, value);
+	bool group = is_group(legs, n, mtu);
+	uint64_t value = hash_legs(fib, legs, n, mtu);
+	struct way *way = way_find(fib, legs, n, mtu, value);
 
 	if (way)
 		return way;
@@ -214,6 +225,7 @@ struct way *way_get(struct fib *fib, const struct fib_leg *legs, unsigned n)
 	if (!way)
 		return NULL;
 	way->group = group;
+	way->mtu = mtu;
 	hash_insert(&fib->ways, &way->link, value);
 	if (!group) {
 		way->ifindex = legs[0].ifindex;

@@ -24,7 +24,7 @@
 static void set_nexthop(void *arg, uint32_t id, const struct mirror_nexthop *from)
 {
 	struct gateway *gateway = arg;
-	struct dp_nexthop nexthop = {.kind = DP_NEXTHOP_HOST};
+	struct dp_nexthop nexthop = {.kind = DP_NEXTHOP_HOST, .mtu = from->mtu};
 
 	switch (from->kind) {
 	case MIRROR_PORT:

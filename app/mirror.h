@@ -58,6 +58,7 @@ struct mirror_nexthop {
 	uint8_t interface;		       /* MIRROR_WG */
 	uint8_t destination[MIRROR_MAC_BYTES]; /* MIRROR_PORT: the neighbour's */
 	uint8_t source[MIRROR_MAC_BYTES];      /* MIRROR_PORT: the port's */
+	uint16_t mtu;			       /* of the route; 0: the link's */
 };
 
 /*

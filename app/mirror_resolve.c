@@ -18,17 +18,6 @@ struct answer {
 	bool unicast;
 };
 
-static uint32_t metrics_mtu(const struct nlattr *metrics)
-{
-	const struct nlattr *attrs[RTAX_MTU + 1];
-
-	if (!metrics)
-		return 0;
-	netlink_attrs_in(
-		mnl_attr_get_payload(metrics), mnl_attr_get_payload_len(metrics), attrs, RTAX_MTU);
-	return netlink_get_u32(attrs[RTAX_MTU], 0);
-}
-
 static int on_way(const struct nlmsghdr *nlh, void *arg)
 {
 	struct answer *answer = arg;
@@ -48,7 +37,7 @@ static int on_way(const struct nlmsghdr *nlh, void *arg)
 	path->ifindex = route.legs[0].ifindex;
 	path->neighbour = route.legs[0].gateway.family != IP_NONE ? route.legs[0].gateway
 								  : answer->query->remote.addr;
-	path->mtu = metrics_mtu(attrs[RTA_METRICS]);
+	path->mtu = route.mtu;
 	link = link_find(answer->mirror, path->ifindex);
 	if (path->mtu == 0 && link)
 		path->mtu = link->state.mtu;

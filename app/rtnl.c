@@ -91,6 +91,19 @@ static uint64_t route_rest(const struct rtmsg *rtm, const struct nlattr **attrs)
 	return mix_attr(mix_attr(value, attrs[RTA_PREFSRC]), attrs[RTA_METRICS]);
 }
 
+static uint16_t route_mtu(const struct nlattr *metrics)
+{
+	const struct nlattr *attrs[RTAX_MTU + 1];
+	uint32_t mtu;
+
+	if (!metrics)
+		return 0;
+	netlink_attrs_in(
+		mnl_attr_get_payload(metrics), mnl_attr_get_payload_len(metrics), attrs, RTAX_MTU);
+	mtu = netlink_get_u32(attrs[RTAX_MTU], 0);
+	return mtu < UINT16_MAX ? (uint16_t)mtu : UINT16_MAX;
+}
+
 bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 {
 	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
@@ -114,6 +127,7 @@ bool rtnl_parse_route(const struct nlmsghdr *nlh, struct fib_route *out)
 	out->tos = rtm->rtm_src_len != 0 ? UINT8_MAX : rtm->rtm_tos;
 	out->type = rtm->rtm_type;
 	out->rest = route_rest(rtm, attrs);
+	out->mtu = route_mtu(attrs[RTA_METRICS]);
 	out->nexthop_id = netlink_get_u32(attrs[RTA_NH_ID], 0);
 	if (attrs[RTA_MULTIPATH])
 		return parse_multipath(attrs[RTA_MULTIPATH], rtm->rtm_family, out);

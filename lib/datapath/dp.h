@@ -125,6 +125,7 @@ struct dp_nexthop {
 	uint8_t kind;	   /* enum dp_nexthop_kind */
 	uint8_t port;	   /* DP_NEXTHOP_PORT */
 	uint8_t interface; /* DP_NEXTHOP_WG */
+	uint16_t mtu;	   /* of the route, what is larger the host answers; 0: none */
 	/* [workers set, control clears] DP_NEXTHOP_PORT: a packet went there. */
 	_Atomic bool used;
 	/* DP_NEXTHOP_PORT: destination and source MAC; the type is filled in for each packet. */

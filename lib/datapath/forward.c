@@ -46,6 +46,8 @@ bool dp_forward(struct dp_worker *worker, struct rte_mbuf *m, struct dp_nexthop 
 	struct dp *dp = worker->dp;
 	if (nexthop == NULL)
 		return false;
+	if (unlikely(nexthop->mtu != 0 && m->pkt_len > nexthop->mtu))
+		return false;
 	switch ((enum dp_nexthop_kind)nexthop->kind) {
 	case DP_NEXTHOP_HOST:
 		return false;

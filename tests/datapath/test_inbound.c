@@ -381,6 +381,40 @@ static void peer_to_peer(void **state)
 	assert_to_tun(0, &inner); /* too big for the other tunnel */
 }
 
+static void set_mtu(uint32_t nexthop, uint16_t mtu)
+{
+	struct dp_nexthop changed = *atomic_load(&rig.dp->nexthops[nexthop]);
+	changed.mtu = mtu;
+	assert_int_equal(dp_set_nexthop(rig.dp, nexthop, &changed), 0);
+}
+
+/* A route that is narrower than its link: what does not fit is the host's, which answers for it. */
+static void routes_with_an_mtu(void **state)
+{
+	struct packet inner, sealed, text;
+	(void)state;
+	set_mtu(7, 200);
+	set_mtu(11, 200);
+	for (unsigned len = 199; len <= 201; len++) {
+		make_inner(1, 4, len, &inner);
+		receive_text(1, &inner);
+		if (len <= 200)
+			assert_delivered(&inner);
+		else
+			assert_to_tun(0, &inner);
+		inner_build(&inner, 4, "10.1.0.7", "10.3.0.7", len);
+		receive_text(1, &inner);
+		if (len <= 200) {
+			sink_take(0, &sealed);
+			far_open(&rig.far[3], &sealed, RIG_MTU, &text);
+			inner_hop(&inner);
+			assert_same(&text, &inner);
+		} else {
+			assert_to_tun(0, &inner);
+		}
+	}
+}
+
 /* RFC 6040, with a mark on what is not capable of it passed over. */
 static void congestion_marks(void **state)
 {
@@ -862,6 +896,7 @@ int main(void)
 		TEST(unusual_packets_to_the_host),
 		TEST(host_packets_of_two_interfaces),
 		TEST(peer_to_peer),
+		TEST(routes_with_an_mtu),
 		TEST(congestion_marks),
 		TEST(confirm_hints),
 		TEST(roaming),

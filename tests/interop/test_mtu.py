@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""TCP through a tunnel that is narrower than its ends know, where nobody hears of it by ICMP."""
+"""Ways narrower than their ends know: routes with an MTU, and TCP where nobody hears of it by ICMP."""
 import lab
 import pytest
 
@@ -84,3 +84,34 @@ def test_mss_is_clamped_on_request(make_site, clamped):
             assert got == Download.BYTES and segment <= offered, (segment, got)
         else:
             assert got < Download.BYTES and segment > offered, (segment, got)
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_route_with_an_mtu(make_site, family):
+    """What fits is forwarded by the workers; of what does not the kernel tells the sender."""
+    site = make_site()
+    gw, wan, lan = site.topology.gw, site.topology.wan, site.topology.lan
+    network, behind, router, source, headers = (
+        ("10.66.0.0/24", "10.66.0.1", "10.1.0.2", "10.9.0.2", 28) if family == 4 else
+        ("fd66::/64", "fd66::1", "fd01::2", "fd09::2", 48))
+    lan.set_up("lo", f"{behind}/{32 if family == 4 else 128}")
+    wan.ip(f"-{family}", "route", "add", network, "dev", site.client.name)
+    site.client.set("peer", site.public_key, "allowed-ips",
+                    f"10.1.0.0/24,10.9.0.0/24,fd01::/64,fd09::/64,{network}")
+    gw.ip("route", "add", network, "via", router, "mtu", "1350")
+
+    def ping(packet, count=1):
+        return wan.run("ping", "-n", "-c", count, "-i", "0.02", "-w", "5", "-M", "do", "-I", source,
+                       "-s", packet - headers, behind, check=False).stdout
+
+    def forwarded():
+        return sum(count for name, count in site.gateway.telemetry("/wg/lcores").items()
+                   if name.endswith("_plain_packets"))
+    lab.wait_for("the way", lambda: " 0% packet loss" in ping(100))
+    before = forwarded()
+    assert "10 received" in ping(1350, count=10)
+    assert forwarded() >= before + 10, "what fits took another way than the workers'"
+    assert "mtu=1350" in ping(1351).replace(" = ", "=")
+    gw.ip("route", "change", network, "via", router)
+    wan.ip(f"-{family}", "route", "flush", "cache")
+    lab.wait_for("the link's own MTU", lambda: " 0% packet loss" in ping(1400))

@@ -174,7 +174,7 @@ struct mirror_nexthop table_lookup(const struct table *table, const struct ip_ad
 bool nexthop_same(const struct mirror_nexthop *a, const struct mirror_nexthop *b)
 {
 	return a->kind == b->kind && a->port == b->port && a->interface == b->interface &&
-	       memcmp(a->destination, b->destination, MIRROR_MAC_BYTES) == 0 &&
+	       a->mtu == b->mtu && memcmp(a->destination, b->destination, MIRROR_MAC_BYTES) == 0 &&
 	       memcmp(a->source, b->source, MIRROR_MAC_BYTES) == 0;
 }
 

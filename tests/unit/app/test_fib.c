@@ -80,7 +80,7 @@ static unsigned below(unsigned n)
 
 static bool legs_same(const struct fib_route *a, const struct fib_route *b)
 {
-	if (a->leg_count != b->leg_count)
+	if (a->leg_count != b->leg_count || a->mtu != b->mtu)
 		return false;
 	for (unsigned i = 0; i < a->leg_count; i++) {
 		if (a->legs[i].ifindex != b->legs[i].ifindex ||
@@ -142,6 +142,10 @@ static struct fib_route random_route(const struct kernel *kernel)
 	}
 	for (unsigned i = 0; i < route.leg_count; i++)
 		route.legs[i] = random_leg(family);
+	if (route.leg_count > 0 && below(4) == 0)
+		route.mtu = (uint16_t)(1280 + below(2));
+	if (family == IP_V4)
+		route.rest = route.mtu;
 	return route;
 }
 
@@ -442,8 +446,13 @@ static struct mirror_nexthop kernel_nexthop(struct kernel *kernel, const struct 
 		route = kernel_route(kernel, addr, OWN_TABLE, false);
 	if (!route)
 		route = kernel_route(kernel, addr, RT_TABLE_MAIN, false);
+	/* What is on-link by a route with an MTU of its own is the host's, as that by several is.
+	 */
 	for (unsigned i = 0; route && i < route->leg_count && nexthop.kind == MIRROR_HOST; i++)
-		nexthop = leg_nexthop(kernel, &route->legs[i], route->leg_count > 1 ? NULL : addr);
+		nexthop = leg_nexthop(kernel, &route->legs[i],
+			route->leg_count > 1 || route->mtu != 0 ? NULL : addr);
+	if (nexthop.kind != MIRROR_HOST)
+		nexthop.mtu = route->mtu;
 	return nexthop;
 }
 

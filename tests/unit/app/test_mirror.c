@@ -234,6 +234,57 @@ static void test_encapsulation(void **state)
 	clear();
 }
 
+/* A route's own MTU: what is larger is the host's to answer. On-link ones are the host's
+ * altogether. */
+static void test_mtu(void **state)
+{
+	struct ip_addr v4 = addr_of("10.50.1.1"), v6 = addr_of("2001:db8:50::1"),
+		       tunnel = addr_of("10.52.1.1"), several = addr_of("10.53.1.1"),
+		       onlink = addr_of("10.1.0.77");
+	struct subject s;
+
+	(void)state;
+	base_addresses();
+	run("ip neigh replace 192.0.2.10 lladdr 02:00:00:00:00:10 dev outer0 nud permanent");
+	run("ip neigh replace 2001:db8:1::10 lladdr 02:00:00:00:06:10 dev inner0 nud permanent");
+	run("ip neigh replace 10.1.0.77 lladdr 02:00:00:00:01:77 dev inner0 nud permanent");
+	begin(&s);
+	run("ip route add 10.50.0.0/16 via 192.0.2.10 mtu 1300; ip route add 10.52.0.0/16 dev wg0 "
+	    "mtu "
+	    "1200; ip -6 route add 2001:db8:50::/48 via 2001:db8:1::10 dev inner0 mtu 1380");
+	run("ip route add 10.53.0.0/16 mtu lock 1400 nexthop via 192.0.2.10 nexthop dev wg0");
+	run("ip route add 10.54.0.0/16 via 192.0.2.10");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &v4).destination[5], 0x10);
+	assert_int_equal(table_lookup(&s.table, &v4).mtu, 1300);
+	assert_int_equal(table_lookup(&s.table, &v6).destination[5], 0x10);
+	assert_int_equal(table_lookup(&s.table, &v6).mtu, 1380);
+	assert_int_equal(table_lookup(&s.table, &tunnel).kind, MIRROR_WG);
+	assert_int_equal(table_lookup(&s.table, &tunnel).mtu, 1200);
+	assert_int_equal(table_lookup(&s.table, &several).kind, MIRROR_PORT);
+	assert_int_equal(table_lookup(&s.table, &several).mtu, 1400);
+	check_fresh(&s);
+	run("ip route change 10.50.0.0/16 via 192.0.2.10; ip -6 route change 2001:db8:50::/48 via "
+	    "2001:db8:1::10 dev inner0 mtu 1290");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &v4).kind, MIRROR_PORT);
+	assert_int_equal(table_lookup(&s.table, &v4).mtu, 0);
+	assert_int_equal(table_lookup(&s.table, &v6).mtu, 1290);
+	check_fresh(&s);
+	assert_int_equal(table_lookup(&s.table, &onlink).kind, MIRROR_PORT);
+	run("ip route add 10.1.0.64/26 dev inner0 mtu 1300");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &onlink).kind, MIRROR_HOST);
+	check_fresh(&s);
+	run("ip route del 10.1.0.64/26 dev inner0; ip -6 route del 2001:db8:50::/48");
+	settle(&s);
+	assert_int_equal(table_lookup(&s.table, &onlink).kind, MIRROR_PORT);
+	assert_int_equal(table_lookup(&s.table, &v6).kind, MIRROR_HOST);
+	check_fresh(&s);
+	end(&s);
+	clear();
+}
+
 /* One gateway of many routes flaps: one next hop changes, no prefix. */
 static void test_flap(void **state)
 {
@@ -274,6 +325,7 @@ int main(void)
 		cmocka_unit_test(test_multipath),
 		cmocka_unit_test(test_nexthop_objects),
 		cmocka_unit_test(test_encapsulation),
+		cmocka_unit_test(test_mtu),
 		cmocka_unit_test(test_flap),
 	};
 
