@@ -8,6 +8,7 @@
 
 #include "uapi/field.h"
 #include "uapi/keytext.h"
+#include "uapi/rttables.h"
 #include "uapi/slots.h"
 
 /* A TUN interface takes no less (RFC 791: every host takes 576), packet buffers no more. */
@@ -184,15 +185,19 @@ static int read_table(struct file *file)
 {
 	struct uapi_config *config = file->config;
 	uint64_t number = 0;
+	uint32_t named;
 
 	if (span_is_nocase(file->value, "auto")) {
 		config->table = UAPI_TABLE_AUTO;
 	} else if (span_is_nocase(file->value, "off")) {
 		config->table = UAPI_TABLE_OFF;
 	} else {
-		if (!field_number(file->value, UINT32_MAX, &number) || number == 0)
+		if (rttables_number(file->value, &named))
+			number = named;
+		else if (!field_number(file->value, UINT32_MAX, &number) || number == 0)
 			return fail_value(file, file->value,
-				"must be \"auto\", \"off\" or the number of a routing table");
+				"must be \"auto\", \"off\" or a routing table: its number, or its "
+				"name in /etc/iproute2/rt_tables");
 		if (number == TABLE_LOCAL)
 			return fail_value(file, file->value,
 				"is the kernel's table of the host's own addresses: take another");

@@ -214,6 +214,11 @@ static void test_defaults(void **state)
 	assert_int_equal(config.warning_count, 0);
 	assert_int_equal(config.table, UAPI_TABLE_OFF);
 	uapi_config_clear(&config);
+
+	assert_int_equal(parse(&config, IFACE "Table = main\n"), 0);
+	assert_int_equal(config.table, UAPI_TABLE_NUMBER);
+	assert_int_equal(config.table_number, 254);
+	uapi_config_clear(&config);
 }
 
 /* --- What is wrong is said, with file, line and a way out --- */
@@ -268,8 +273,11 @@ static const struct {
 	{IFACE "MTU = 575\n", "wg0.conf:3: MTU \"575\": must be 576 to 9216 bytes"},
 	{IFACE "MTU = 9217\n", "wg0.conf:3: MTU \"9217\": must be 576 to 9216 bytes"},
 	{IFACE "Table = 0\n",
-		"wg0.conf:3: Table \"0\": must be \"auto\", \"off\" or the number of a "
-		"routing table"},
+		"wg0.conf:3: Table \"0\": must be \"auto\", \"off\" or a routing table: its "
+		"number, or its name in /etc/iproute2/rt_tables"},
+	{IFACE "Table = local\n",
+		"wg0.conf:3: Table \"local\": is the kernel's table of the host's own "
+		"addresses: take another"},
 	{IFACE "Address = 10.0.0.1/33\n",
 		"wg0.conf:3: Address \"10.0.0.1/33\": prefix length must be 0 to 32"},
 	{IFACE "Address = 10.0.0.1/24, 10.0.0.1/32\n",

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "uapi/rttables.h"
+
+#include <glob.h>
+#include <inttypes.h>
+#include <linux/rtnetlink.h>
+
+#define LINE_BYTES 512
+
+bool rttables_find(FILE *file, struct span name, uint32_t *number)
+{
+	char line[LINE_BYTES], found[LINE_BYTES];
+	int64_t value;
+
+	while (fgets(line, sizeof(line), file)) {
+		/* Decimal, or hexadecimal after 0x; a comment has no number. */
+		if (sscanf(line, "%" SCNi64 " %511s", &value, found) != 2 || value <= 0 ||
+			value > UINT32_MAX || !span_is(name, found))
+			continue;
+		*number = (uint32_t)value;
+		return true;
+	}
+	return false;
+}
+
+static bool find_in(const char *path, struct span name, uint32_t *number)
+{
+	FILE *file = fopen(path, "re");
+	bool found;
+
+	if (!file)
+		return false;
+	found = rttables_find(file, name, number);
+	fclose(file);
+	return found;
+}
+
+static bool find_in_all(struct span name, uint32_t *number)
+{
+	glob_t files;
+	bool found = false;
+
+	if (find_in("/etc/iproute2/rt_tables", name, number))
+		return true;
+	if (glob("/etc/iproute2/rt_tables.d/*.conf", 0, NULL, &files) != 0)
+		return false;
+	for (size_t i = 0; i < files.gl_pathc && !found; i++)
+		found = find_in(files.gl_pathv[i], name, number);
+	globfree(&files);
+	return found;
+}
+
+bool rttables_number(struct span name, uint32_t *number)
+{
+	static const struct {
+		const char *name;
+		uint32_t number;
+	} known[] = {
+		{"main", RT_TABLE_MAIN}, {"default", RT_TABLE_DEFAULT}, {"local", RT_TABLE_LOCAL}};
+
+	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		if (!span_is(name, known[i].name))
+			continue;
+		*number = known[i].number;
+		return true;
+	}
+	return find_in_all(name, number);
+}
