@@ -6,8 +6,7 @@
 #include <string.h>
 #include <x86intrin.h>
 
-#define BLOCK_BYTES 64
-#define TAG_BYTES   16
+#define TAG_BYTES 16
 
 /*
  * The least of so many, at several times: what else the machine does only ever adds, and some of it
@@ -18,7 +17,7 @@
 
 /* Texts begin where they do in packets: on no boundary. */
 #define TEXT_AT	   10
-#define TEXT_BYTES (TEXT_AT + AEAD_COSTS_BLOCKS * BLOCK_BYTES + TAG_BYTES)
+#define TEXT_BYTES (TEXT_AT + AEAD_COSTS_BLOCKS * AEAD_COSTS_BLOCK_BYTES + TAG_BYTES)
 
 /* ---- measuring ---- */
 
@@ -76,7 +75,7 @@ static void measure_curve(struct aead_batch *batch, uint8_t *texts, enum shape s
 			ops[i] = (struct aead_op){
 				.data = texts + (size_t)i * TEXT_BYTES + TEXT_AT,
 				.key = key,
-				.len = blocks_of(shape, n, i, blocks) * BLOCK_BYTES,
+				.len = blocks_of(shape, n, i, blocks) * AEAD_COSTS_BLOCK_BYTES,
 			};
 		measure_burst(batch, ops, n, &seal->cycles[blocks], &open->cycles[blocks]);
 	}
@@ -113,6 +112,7 @@ static void finish(struct aead_costs *costs)
 		finish_curve(&costs->even[i], 1);
 		finish_curve(&costs->uneven[i], 1);
 	}
+	aead_costs_note_ones(costs);
 }
 
 int aead_costs_measure(struct aead_costs *seal, struct aead_costs *open, struct aead_batch *across,
@@ -142,7 +142,7 @@ static uint64_t cost_of(const struct aead_costs_curve *curve, unsigned blocks)
 	       (uint64_t)curve->more * (blocks - AEAD_COSTS_BLOCKS);
 }
 
-bool aead_costs_better_alone(const struct aead_costs *costs, const struct aead_op *ops, unsigned n)
+bool aead_costs_compare(const struct aead_costs *costs, const struct aead_op *ops, unsigned n)
 {
 	const struct aead_costs_curve *each = n == 1 ? &costs->alone : &costs->each;
 	const struct aead_costs_curve *across = costs->even;
@@ -152,7 +152,7 @@ bool aead_costs_better_alone(const struct aead_costs *costs, const struct aead_o
 	if (n > AEAD_COSTS_PACKETS)
 		return false;
 	for (unsigned i = 0; i < n; i++) {
-		unsigned own = (ops[i].len + BLOCK_BYTES - 1) / BLOCK_BYTES;
+		unsigned own = aead_costs_blocks(ops[i].len);
 
 		blocks += own;
 		alone += cost_of(each, own);
@@ -160,4 +160,13 @@ bool aead_costs_better_alone(const struct aead_costs *costs, const struct aead_o
 			across = costs->uneven;
 	}
 	return alone < cost_of(&across[n - 1], blocks);
+}
+
+void aead_costs_note_ones(struct aead_costs *costs)
+{
+	for (unsigned blocks = 0; blocks <= AEAD_COSTS_BLOCKS; blocks++) {
+		const struct aead_op op = {.len = blocks * AEAD_COSTS_BLOCK_BYTES};
+
+		costs->one_alone[blocks] = aead_costs_compare(costs, &op, 1);
+	}
 }

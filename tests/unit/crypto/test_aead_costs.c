@@ -26,6 +26,7 @@ static struct aead_costs made_up(void)
 		fill(&costs.even[i], 170 + 20 * i, 5);
 		fill(&costs.uneven[i], 300 + 20 * i, 5);
 	}
+	aead_costs_note_ones(&costs);
 	return costs;
 }
 
@@ -109,6 +110,12 @@ static void test_measured(void **state)
 		check(&costs->even[2]);
 		check(&costs->uneven[1]);
 		check(&costs->uneven[2]);
+		for (uint32_t len = 0; len <= 64 * AEAD_COSTS_BLOCKS + 1; len++) {
+			struct aead_op op = {.len = len};
+
+			assert_int_equal(aead_costs_better_alone(costs, &op, 1),
+				aead_costs_compare(costs, &op, 1));
+		}
 	}
 }
 
