@@ -35,6 +35,7 @@ struct gateway {
 	struct port ports[LIMIT_PORTS];
 	struct hostif taps[LIMIT_PORTS]; /* fd -1: not made yet */
 	unsigned port_count;
+	struct hostif capture; /* fd -1: there is none */
 	uint64_t links_due_ns; /* when to look at the ports' links again */
 	struct forwarding forwarding_v4, forwarding_v6;
 	struct lcore lcores[LIMIT_WORKERS];

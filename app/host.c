@@ -216,6 +216,23 @@ static void set_carrier(struct gateway *gateway, unsigned index, bool quiet)
 		log_info("%s: link %s", tap->name, up ? "up" : "down");
 }
 
+/* mac: NULL for what has any. */
+static int make_hostif(struct hostif *hostif, enum hostif_kind kind, const char *name,
+	const uint8_t *mac, uint16_t mtu)
+{
+	int err = hostif_create(hostif, kind, name, mac, mtu);
+
+	if (err) {
+		hostif->fd = -1;
+		log_error("host interface %s: %s%s", name, strerror(-err),
+			err == -EPERM	 ? "; run as root or with CAP_NET_ADMIN"
+			: err == -EEXIST ? "; is another dpdk-wg running here?"
+			: err == -ENODEV ? "; /dev/net/tun is missing, load the tun module"
+					 : "");
+	}
+	return err;
+}
+
 static int make_tap(struct gateway *gateway, unsigned index, const char *kind, unsigned number)
 {
 	const struct port *port = &gateway->ports[index];
@@ -223,16 +240,9 @@ static int make_tap(struct gateway *gateway, unsigned index, const char *kind, u
 	char name[HOSTIF_NAME_BYTES];
 
 	snprintf(name, sizeof(name), "%s%u", kind, number);
-	int err = hostif_create(tap, HOSTIF_TAP, name, port->mac.addr_bytes, port->mtu);
-	if (err) {
-		tap->fd = -1;
-		log_error("host interface %s: %s%s", name, strerror(-err),
-			err == -EPERM	 ? "; run as root or with CAP_NET_ADMIN"
-			: err == -EEXIST ? "; is another dpdk-wg running here?"
-			: err == -ENODEV ? "; /dev/net/tun is missing, load the tun module"
-					 : "");
+	int err = make_hostif(tap, HOSTIF_TAP, name, port->mac.addr_bytes, port->mtu);
+	if (err)
 		return err;
-	}
 	publish_port(gateway, index);
 	set_carrier(gateway, index, true);
 	host_exchange_attach_netdev(gateway->exchange, dp_netdev_of_port(index), tap);
@@ -260,8 +270,23 @@ static int make_taps(struct gateway *gateway)
 	return err;
 }
 
-int host_create(struct gateway *gateway)
+static int make_capture(struct gateway *gateway)
 {
+	uint16_t mtu = 0;
+
+	for (unsigned i = 0; i < gateway->port_count; i++)
+		if (gateway->ports[i].mtu > mtu)
+			mtu = gateway->ports[i].mtu;
+	int err = make_hostif(&gateway->capture, HOSTIF_CAPTURE, "capture0", NULL, mtu);
+	if (!err)
+		host_exchange_attach_netdev(
+			gateway->exchange, DP_NETDEV_CAPTURE, &gateway->capture);
+	return err;
+}
+
+int host_create(struct gateway *gateway, bool capture)
+{
+	gateway->capture.fd = -1;
 	int err = host_exchange_start(gateway->dp, gateway->pool, &gateway->exchange);
 
 	if (err) {
@@ -277,6 +302,8 @@ int host_create(struct gateway *gateway)
 	err = make_mirror(gateway);
 	if (!err)
 		err = make_taps(gateway);
+	if (!err && capture)
+		err = make_capture(gateway);
 	/* Who has the TAPs is the only one here: any rules of ours are of one that crashed. */
 	unsigned left = err ? 0 : ifconfig_remove_leftovers(gateway->ifconfig);
 	if (left > 0)
@@ -301,6 +328,8 @@ void host_destroy(struct gateway *gateway)
 			if (gateway->taps[i].fd >= 0)
 				hostif_destroy(&gateway->taps[i]);
 		}
+		if (gateway->capture.fd >= 0)
+			hostif_destroy(&gateway->capture);
 		mirror_destroy(gateway->mirror);
 	}
 }
@@ -317,6 +346,18 @@ static void keep_mac(const struct gateway *gateway, unsigned index)
 		tap->name, RTE_ETHER_ADDR_BYTES(&port->mac));
 }
 
+/* While somebody has it up, who then looks at it. */
+static void follow_capture(struct gateway *gateway)
+{
+	bool up = gateway->capture.fd >= 0 && hostif_is_up(&gateway->capture);
+
+	if (up == gateway->dp->capture)
+		return;
+	dp_set_capture(gateway->dp, up);
+	log_info("%s: %s", gateway->capture.name,
+		up ? "frames of all ports are copied to it" : "no more frames are copied to it");
+}
+
 void host_follow_links(struct gateway *gateway, uint64_t now_ns)
 {
 	if (now_ns < gateway->links_due_ns)
@@ -327,6 +368,7 @@ void host_follow_links(struct gateway *gateway, uint64_t now_ns)
 			set_carrier(gateway, i, false);
 		keep_mac(gateway, i);
 	}
+	follow_capture(gateway);
 	forwarding_follow(gateway);
 }
 
@@ -340,5 +382,7 @@ int host_find_netdev(const struct gateway *gateway, const char *name)
 		if (strcmp(gateway->interfaces[i]->name, name) == 0)
 			return (int)dp_netdev_of_interface(i);
 	}
+	if (gateway->capture.fd >= 0 && strcmp(gateway->capture.name, name) == 0)
+		return DP_NETDEV_CAPTURE;
 	return -ENOENT;
 }

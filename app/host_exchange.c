@@ -329,7 +329,8 @@ static void rebuild_poll_set(struct host_exchange *hx)
 	hx->polled_count = 0;
 	poll_too(hx, hx->wake_fd, (struct polled){.what = POLLED_WAKE});
 	for (unsigned i = 0; i < DP_NETDEVS; i++)
-		if (hx->netdevs[i].attached && !hx->netdevs[i].lost)
+		if (hx->netdevs[i].attached && !hx->netdevs[i].lost &&
+			hx->netdevs[i].hostif.kind != HOSTIF_CAPTURE)
 			poll_too(hx, hx->netdevs[i].hostif.fd, (struct polled){POLLED_NETDEV, i});
 	for (unsigned i = 0; i < LIMIT_INTERFACES; i++) {
 		if (!hx->socket_attached[i])
@@ -562,7 +563,8 @@ static void write_frame(struct host_exchange *hx, struct netdev *netdev,
 		return;
 	}
 	count(err == -EIO ? &netdev->counters.tx_down : &netdev->counters.tx_refused, packets);
-	dp_drop_count(&hx->drops, packets, DP_DROP_HOST_WRITE);
+	dp_drop_count(&hx->drops, packets,
+		netdev->hostif.kind == HOSTIF_CAPTURE ? DP_DROP_CAPTURE : DP_DROP_HOST_WRITE);
 }
 
 static void write_packets(
@@ -570,7 +572,11 @@ static void write_packets(
 {
 	struct virtio_net_hdr_v1 vnet[COALESCE_BURST];
 
-	n = coalesce(mbufs, n, netdev->hostif.kind == HOSTIF_TAP, vnet);
+	/* What was captured is shown as it was on the wire. */
+	if (netdev->hostif.kind == HOSTIF_CAPTURE)
+		memset(vnet, 0, sizeof(vnet));
+	else
+		n = coalesce(mbufs, n, netdev->hostif.kind == HOSTIF_TAP, vnet);
 	for (unsigned i = 0; i < n; i++)
 		write_frame(hx, netdev, &vnet[i], mbufs[i],
 			vnet[i].gso_size == 0 ? 1 : mbufs[i]->nb_segs);

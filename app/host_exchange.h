@@ -9,7 +9,7 @@
  *
  * To the kernel: host_ring[] is drained; frames go to their TAP, packets to their TUN, in large
  * frames where they can (coalesce.h), DP_HOST_SOCKET through the interface's UDP sockets. Packets
- * for what is not attached are dropped (interface_gone).
+ * for what is not attached are dropped (interface_gone). What is captured is written as it is.
  *
  * It sleeps in ppoll(), woken by descriptors, in short growing steps for the rings; it never waits
  * on one interface, and a round's work for each is bounded.

@@ -61,7 +61,7 @@ static int attach(struct hostif *hostif, const char *name)
 	struct ifreq req = {0};
 
 	snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", name);
-	req.ifr_flags = (short)((hostif->kind == HOSTIF_TAP ? IFF_TAP : IFF_TUN) | IFF_NO_PI |
+	req.ifr_flags = (short)((hostif->kind == HOSTIF_TUN ? IFF_TUN : IFF_TAP) | IFF_NO_PI |
 				IFF_VNET_HDR);
 	if (ioctl(hostif->fd, TUNSETIFF, &req) < 0)
 		return -errno;
@@ -91,6 +91,17 @@ static int link_ioctl(const struct hostif *hostif, unsigned long request, struct
 	return err;
 }
 
+static int change_flags(const struct hostif *hostif, int set, int cleared)
+{
+	struct ifreq req = {0};
+	int err = link_ioctl(hostif, SIOCGIFFLAGS, &req);
+
+	if (err != 0)
+		return err;
+	req.ifr_flags = (short)((req.ifr_flags | set) & ~cleared);
+	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
+}
+
 /* No link-local address of the kernel's choice: nobody could route it (as WireGuard in Linux). */
 static void forbid_link_local(const struct hostif *hostif)
 {
@@ -116,8 +127,13 @@ static int configure(struct hostif *hostif, const uint8_t mac[6], uint16_t mtu)
 		if (err != 0)
 			return err;
 	}
-	if (hostif->kind == HOSTIF_TUN)
+	if (hostif->kind != HOSTIF_TAP)
 		forbid_link_local(hostif);
+	if (hostif->kind == HOSTIF_CAPTURE) {
+		int err = change_flags(hostif, IFF_NOARP, 0);
+		if (err != 0)
+			return err;
+	}
 	return hostif_set_mtu(hostif, mtu);
 }
 
@@ -143,13 +159,14 @@ int hostif_keep_mac(const struct hostif *hostif, const uint8_t mac[6])
 
 int hostif_set_up(const struct hostif *hostif, bool up)
 {
-	struct ifreq req = {0};
-	int err = link_ioctl(hostif, SIOCGIFFLAGS, &req);
+	return change_flags(hostif, up ? IFF_UP : 0, up ? 0 : IFF_UP);
+}
 
-	if (err != 0)
-		return err;
-	req.ifr_flags = (short)(up ? req.ifr_flags | IFF_UP : req.ifr_flags & ~IFF_UP);
-	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
+bool hostif_is_up(const struct hostif *hostif)
+{
+	struct ifreq req = {0};
+
+	return link_ioctl(hostif, SIOCGIFFLAGS, &req) == 0 && (req.ifr_flags & IFF_UP) != 0;
 }
 
 int hostif_set_carrier(const struct hostif *hostif, bool on)

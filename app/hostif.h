@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Network interfaces that the Linux host sees: a TAP for each port, a TUN for each WireGuard
- * interface. One frame is one read or one write, led by a virtio-net header, so that the kernel
- * hands over and takes up to 64 KiB of TCP (or UDP) at once and leaves checksums to us.
+ * interface, and one for captures. One frame is one read or one write, led by a virtio-net header,
+ * so that the kernel hands over and takes up to 64 KiB of TCP (or UDP) at once and leaves checksums
+ * to us.
  *
  * Thread: made, changed and destroyed by control; read and written by the host exchange.
  * The interface lives in the network namespace that the program runs in and is gone when the
@@ -28,6 +29,9 @@ struct rte_mbuf;
 enum hostif_kind {
 	HOSTIF_TAP, /* Ethernet frames */
 	HOSTIF_TUN, /* IP packets; point-to-point, no ARP, no automatic IPv6 address */
+	/* Ethernet frames, which are only to be looked at: what the kernel sends there is not read.
+	   No ARP, no automatic IPv6 address. */
+	HOSTIF_CAPTURE,
 };
 
 struct hostif {
@@ -39,7 +43,7 @@ struct hostif {
 };
 
 /*
- * Makes the interface, down, with its MTU and (TAP only, NULL for a TUN) its MAC. 0, -EEXIST: an
+ * Makes the interface, down, with its MTU and (TAP only, else NULL) its MAC. 0, -EEXIST: an
  * interface of that name exists, -ENODEV: no /dev/net/tun, -EPERM, or another negative errno;
  * nothing is left then.
  */
@@ -51,6 +55,8 @@ void hostif_destroy(struct hostif *hostif);
 /* Each 0 or a negative errno. */
 int hostif_set_mtu(const struct hostif *hostif, uint16_t mtu);
 int hostif_set_up(const struct hostif *hostif, bool up);
+/* Whether it is set up; not when it is gone. */
+bool hostif_is_up(const struct hostif *hostif);
 /* Gives a TAP this MAC address if it has another: 1 when it had, 0, or a negative errno. */
 int hostif_keep_mac(const struct hostif *hostif, const uint8_t mac[6]);
 /* Whether it has a carrier; a fresh one has. */

@@ -177,7 +177,8 @@ static int make_pool(
 {
 	unsigned n = MBUFS_SHARED + gateway->workers * MBUFS_A_WORKER +
 		     gateway->port_count * gateway->workers * MBUFS_A_QUEUE_PAIR +
-		     (gateway->port_count + options->interface_count) * LIMIT_HOST_RING;
+		     (gateway->port_count + options->interface_count + options->capture) *
+			     LIMIT_HOST_RING;
 	uint32_t room = RTE_MAX(buffer_bytes(gateway, options, configs),
 				(uint32_t)RTE_MBUF_DEFAULT_DATAROOM) +
 			RTE_PKTMBUF_HEADROOM;
@@ -405,7 +406,7 @@ static int set_up(struct gateway *gateway, const struct options *options, struct
 	if (!err)
 		err = icmp_reply_init();
 	if (!err)
-		err = host_create(gateway);
+		err = host_create(gateway, options->capture);
 	if (!err) {
 		gateway->uapi = uapi_server_create(UAPI_SERVER_DIRECTORY);
 		err = gateway->uapi ? 0 : -errno;

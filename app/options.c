@@ -272,6 +272,13 @@ static int read_clamp_mss(struct reader *reader, const char *value)
 	return 0;
 }
 
+static int read_capture(struct reader *reader, const char *value)
+{
+	(void)value;
+	reader->options->capture = true;
+	return 0;
+}
+
 static int read_mode(struct reader *reader, enum options_mode mode)
 {
 	reader->options->mode = mode;
@@ -326,6 +333,10 @@ static const struct option option_table[] = {
 	{"--clamp-mss", NULL,
 		"lower the MSS of TCP connections through a tunnel to what its MTU carries",
 		read_clamp_mss},
+	{"--capture", NULL,
+		"an interface capture0: while it is up, tcpdump sees there what ports receive and "
+		"send",
+		read_capture},
 	{"--handshake-lcores", "LIST",
 		"EAL's lcores (as 2,4-6) that do the handshakes' cryptography and carry no "
 		"traffic; without it control does it",

@@ -50,6 +50,7 @@ struct options {
 	bool dumpable;	 /* core dumps and debuggers of the same user are allowed */
 	bool no_seccomp; /* system calls are not filtered */
 	bool clamp_mss;	 /* TCP connections are offered what fits the tunnel */
+	bool capture;	 /* there is an interface to capture frames on */
 	unsigned handshake_lcores[LIMIT_HANDSHAKE_LCORES]; /* EAL's numbers, ascending */
 	unsigned handshake_lcore_count;
 	enum aead_backend aead;

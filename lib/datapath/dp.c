@@ -484,6 +484,11 @@ void dp_measure_stages(struct dp *dp, bool on)
 	atomic_store_explicit(&dp->measure_stages, on, memory_order_relaxed);
 }
 
+void dp_set_capture(struct dp *dp, bool on)
+{
+	atomic_store_explicit(&dp->capture, on, memory_order_relaxed);
+}
+
 int dp_set_locals(struct dp *dp, const struct ip_addr *addrs, unsigned n)
 {
 	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)

@@ -145,6 +145,8 @@ struct dp {
 	_Atomic bool forward_ipv4, forward_ipv6;
 	/* [control w, workers r] Workers count what their stages cost: stages.h. */
 	_Atomic bool measure_stages;
+	/* [control w, workers r] Workers copy the frames of ports to the host: capture.h. */
+	_Atomic bool capture;
 	/* Whether TCP's MSS is brought down to a tunnel's MTU. [const before workers start] */
 	bool clamp_mss;
 	/* [control w, workers r] Our own addresses. */
@@ -259,6 +261,8 @@ bool dp_nexthop_was_used(struct dp *dp, uint32_t id);
 void dp_set_forwarding(struct dp *dp, enum ip_family family, bool on);
 /* Whether workers count what their stages cost, from their next bursts on. At first they do not. */
 void dp_measure_stages(struct dp *dp, bool on);
+/* Whether workers copy what ports receive and send to the capture's ring. At first they do not. */
+void dp_set_capture(struct dp *dp, bool on);
 /* Before workers start: bring down the MSS of TCP connections through a tunnel to its MTU. */
 void dp_set_clamp_mss(struct dp *dp, bool on);
 /* Our own addresses, all of them, in any order. 0 or -ENOMEM. */

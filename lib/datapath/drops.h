@@ -46,6 +46,8 @@ struct rte_mbuf;
 		"ring of packets without a session to the control thread is full")                 \
 	X(DP_DROP_HOST_FULL, "host_full", "ring to a host interface is full")                      \
 	X(DP_DROP_WORKER_FULL, "worker_full", "ring to a worker is full")                          \
+	X(DP_DROP_CAPTURE, "capture",                                                              \
+		"the capture had no room for a copy of a frame, which itself went on")             \
 	/* Control and host exchange */                                                            \
 	X(DP_DROP_STAGE_FULL, "stage_full",                                                        \
 		"too many packets wait for a session, of the peer or in all: its oldest")          \

@@ -31,7 +31,7 @@ enum dp_kind {
 			   sender is due an ICMP unreachable */
 
 	/* To the host exchange (host_ring[netdev]) */
-	DP_HOST_FRAME,	/* Ethernet frame for the TAP of port */
+	DP_HOST_FRAME,	/* Ethernet frame for the TAP of port, or a copy for the capture */
 	DP_HOST_PACKET, /* IP packet for the TUN of interface */
 	DP_HOST_SOCKET, /* frame as for the wire: send its UDP payload, at header_len, through the
 			   socket of interface, to and from the addresses in its headers */
@@ -77,10 +77,11 @@ static inline void dp_set_tx_flags(struct rte_mbuf *m, uint64_t flags)
 }
 
 /*
- * Host interfaces by number: the TAPs of the ports first, then the TUNs of the interfaces.
- * host_ring is indexed so.
+ * Host interfaces by number: the TAPs of the ports first, then the TUNs of the interfaces, then the
+ * one that frames are captured on. host_ring is indexed so.
  */
-#define DP_NETDEVS (LIMIT_PORTS + LIMIT_INTERFACES)
+#define DP_NETDEV_CAPTURE (LIMIT_PORTS + LIMIT_INTERFACES)
+#define DP_NETDEVS	  (DP_NETDEV_CAPTURE + 1)
 
 static inline unsigned dp_netdev_of_port(unsigned port)
 {

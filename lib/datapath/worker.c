@@ -9,6 +9,7 @@
 #include <rte_ring_elem.h>
 
 #include "datapath/burst.h"
+#include "datapath/capture.h"
 #include "datapath/spread.h"
 
 int dp_worker_create(struct dp *dp, const struct dp_worker_config *config, struct dp_worker **out)
@@ -64,6 +65,7 @@ void dp_receive(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs
 	bool outer = worker->dp->ports[port].outer;
 	uint64_t begin = rte_rdtsc();
 	dp_stages_begin(worker);
+	dp_capture(worker, mbufs, n);
 	for (unsigned i = 0; i < n; i += LIMIT_BURST) {
 		if (outer)
 			dp_inbound(worker, port, mbufs + i, next_burst(n - i));
@@ -120,6 +122,7 @@ void dp_flush_port(struct dp_worker *worker, unsigned port)
 {
 	struct dp_tx *tx = &worker->tx[port];
 	unsigned n = tx->n;
+	dp_capture(worker, tx->mbufs, n);
 	unsigned sent = worker->send(worker->send_arg, port, tx->mbufs, tx->n);
 	if (unlikely(sent < tx->n))
 		dp_drop(&worker->drops, tx->mbufs + sent, tx->n - sent, DP_DROP_TX_FULL);

@@ -20,6 +20,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
@@ -357,6 +359,69 @@ static void frames_of_a_tap_go_both_ways(void **unused)
 	release(&tap, dp_netdev_of_port(3));
 }
 
+/* Whoever looks at this interface, as tcpdump does. */
+static int look_at(const struct hostif *hostif)
+{
+	struct sockaddr_ll addr = {.sll_family = AF_PACKET,
+		.sll_protocol = htons(ETH_P_ALL),
+		.sll_ifindex = (int)hostif->ifindex};
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Not joined, as a run of TCP is for a TAP; and what the kernel has to say to them is not read. */
+static void captured_frames_are_shown_as_they_are(void **unused)
+{
+	enum { FRAMES = 8 };
+	struct frame_spec spec = frame_plain(false, false, 500);
+	uint8_t frames[FRAMES][1024], seen[2048];
+	struct rte_mbuf *mbufs[FRAMES];
+	struct hostif capture;
+	uint32_t len = 0;
+
+	(void)unused;
+	assert_int_equal(hostif_create(&capture, HOSTIF_CAPTURE, "capture0", NULL, 1500), 0);
+	assert_false(hostif_is_up(&capture));
+	run("ip addr add 10.78.0.1/24 dev capture0 && ip link set capture0 up");
+	assert_true(hostif_is_up(&capture));
+	assert_int_equal(system("ip -o link show capture0 | grep -q NOARP && "
+				"! ip -o -6 addr show capture0 | grep -q fe80"),
+		0);
+	host_exchange_attach_netdev(hx, DP_NETDEV_CAPTURE, &capture);
+	int fd = look_at(&capture);
+	spec.ethernet = true;
+	for (unsigned i = 0; i < FRAMES; i++) {
+		len = frame_make(&spec, frames[i]);
+		mbufs[i] = frame_mbuf(pool, frames[i], len);
+		*dp_mbuf(mbufs[i]) = (struct dp_mbuf){.kind = DP_HOST_FRAME, .port = DP_PORT_NONE};
+		spec.seq += spec.payload;
+		spec.ip_id++;
+	}
+	assert_int_equal(rte_ring_enqueue_bulk(
+				 dp->host_ring[DP_NETDEV_CAPTURE], (void **)mbufs, FRAMES, NULL),
+		FRAMES);
+	for (unsigned i = 0; i < FRAMES; i++) {
+		assert_int_equal(receive_on(fd, seen, sizeof(seen)), len);
+		assert_memory_equal(seen, frames[i], len);
+	}
+	int out = udp_on("10.78.0.1", 1000);
+	assert_int_equal(send_from(out, "10.78.0.2", 2000, "hello", 5), 5);
+	close(out);
+
+	/* Nobody loses a packet by a copy that finds no taker. */
+	assert_int_equal(hostif_set_up(&capture, false), 0);
+	to_host(DP_NETDEV_CAPTURE, frame_mbuf(pool, frames[0], len), DP_HOST_FRAME);
+	WAIT_FOR(drops_of(DP_DROP_CAPTURE) == 1);
+	assert_int_equal(counters_of(DP_NETDEV_CAPTURE).tx_down, 1);
+	assert_int_equal(counters_of(DP_NETDEV_CAPTURE).rx_frames, 0);
+	close(fd);
+	release(&capture, DP_NETDEV_CAPTURE);
+	assert_false(hostif_is_up(&capture));
+}
+
 static struct rte_mbuf *some_packet(void)
 {
 	struct frame_spec spec = frame_plain(false, true, 10);
@@ -658,6 +723,7 @@ int main(void)
 		WITH_EXCHANGE(packets_of_a_tun_go_both_ways),
 		WITH_EXCHANGE(large_udp_is_cut),
 		WITH_EXCHANGE(frames_of_a_tap_go_both_ways),
+		WITH_EXCHANGE(captured_frames_are_shown_as_they_are),
 		WITH_EXCHANGE(packets_for_nobody_are_dropped_by_name),
 		WITH_EXCHANGE(a_failed_read_is_not_the_end),
 		WITH_EXCHANGE(full_workers_leave_packets_to_the_kernel),

@@ -38,7 +38,7 @@ static void test_everything(void **state)
 		parse(&options, "dpdk-wg --lcores 0-2 -a 0000:17:00.0 -- --outer 0000:17:00.0 "
 				"--outer=1 --inner 0000:17:00.0 --config "
 				"/etc/wireguard/wg0.conf --interface wg1 --poll --aead sodium "
-				"--mtu 9000 --clamp-mss"),
+				"--mtu 9000 --clamp-mss --capture"),
 		0);
 	assert_int_equal(options.mode, OPTIONS_RUN);
 	assert_int_equal(options.eal_argc, 5);
@@ -56,6 +56,7 @@ static void test_everything(void **state)
 	assert_int_equal(options.aead, AEAD_BACKEND_SODIUM);
 	assert_int_equal(options.mtu, 9000);
 	assert_true(options.clamp_mss);
+	assert_true(options.capture);
 }
 
 static void test_defaults(void **state)
@@ -70,6 +71,7 @@ static void test_defaults(void **state)
 	assert_int_equal(options.aead, AEAD_BACKEND_AUTO);
 	assert_int_equal(options.mtu, 0);
 	assert_false(options.clamp_mss);
+	assert_false(options.capture);
 }
 
 /* Without EAL, and wherever somebody may look for it. */
@@ -272,7 +274,7 @@ static void test_limits(void **state)
 static void test_help(void **state)
 {
 	static const char *const names[] = {"--outer DEV", "--inner DEV", "--config FILE",
-		"--interface NAME", "--aead NAME", "--mtu BYTES", "--clamp-mss",
+		"--interface NAME", "--aead NAME", "--mtu BYTES", "--clamp-mss", "--capture",
 		"--handshake-lcores LIST", "--poll", "--check", "--help", "--version"};
 	char *text;
 	size_t len;
