@@ -5,9 +5,12 @@ there, and that both follow what happens to links, addresses, routes and neighbo
 """
 import os
 import re
+import socket
+import struct
 
 import lab
 import pytest
+import wgpeer
 
 WAN_ROUTED = "198.51.100"
 
@@ -230,46 +233,64 @@ def test_outer_fragments(make_site, outside):
     assert not risen(before, slow(site.gateway))
 
 
-def test_fragments_that_never_end(make_site):
+def first_fragment(source, gateway, number):
+    """The first fragment of a datagram to the gateway that goes on."""
+    part = struct.pack(">HHHH", 51820, 51820, 3000, 0) + bytes(1200)
+    if ":" in gateway:
+        return wgpeer.ipv6(source, gateway, struct.pack(">BBHI", 17, 0, 1, number) + part, protocol=44)
+    packet = bytearray(wgpeer.ipv4(source, gateway, part))
+    packet[4:8] = struct.pack(">HH", number, 0x2000)
+    return bytes(packet)  # the kernel sums the header of what a raw socket sends
+
+
+@pytest.mark.parametrize("source,gateway", [("192.0.2.2", "192.0.2.1"),
+                                            ("2001:db8:1::2", "2001:db8:1::1")],
+                         ids=["outer4", "outer6"])
+def test_fragments_that_never_end(make_site, source, gateway):
     """
     A flood of fragments whose other parts never come: the kernel holds as much as its bound says and
     forgets it in its time, the program holds nothing, and what is whole passes all the while.
     """
-    site = make_site(**WHOLE_FRAGMENTS)
+    six = ":" in gateway
+    site = make_site(outside=f"[{gateway}]:51820" if six else f"{gateway}:51820", **WHOLE_FRAGMENTS)
     gw, wan = site.topology.gw, site.topology.wan
-    gw.sysctl("net.ipv4.ipfrag_time", 2)
-    gw.sysctl("net.ipv4.ipfrag_low_thresh", 100_000)
-    gw.sysctl("net.ipv4.ipfrag_high_thresh", 200_000)
+    bounds = "net.ipv6.ip6frag" if six else "net.ipv4.ipfrag"
+    gw.sysctl(f"{bounds}_time", 2)
+    gw.sysctl(f"{bounds}_low_thresh", 100_000)
+    gw.sysctl(f"{bounds}_high_thresh", 200_000)
     connected(site)
 
     def held():
-        shown = gw.run("cat", "/proc/net/sockstat").stdout
-        return int(re.search(r"FRAG: inuse \d+ memory (\d+)", shown).group(1))
+        shown = gw.run("cat", f"/proc/net/sockstat{'6' if six else ''}").stdout
+        return int(re.search(r"FRAG6?: inuse \d+ memory (\d+)", shown).group(1))
 
     def in_use():
         return site.gateway.telemetry("/wg/info")["packet_buffers_in_use"]
+
+    def joined(counter):
+        return snmp(gw, f"{'Ip6' if six else 'Ip'}Reasm{counter}")
     buffers = in_use()
-    failed = snmp(gw, "IpReasmFails")
+    asked, failed = joined("Reqds"), joined("Fails")
     stream = Stream(wan, "10.1.0.2")
-    wan.run("python3", "-c", """
-import socket, struct, sys
-raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-for i in range(4000):
-    header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 0, i, 0x2000, 64, 17, 0,
-                         socket.inet_aton("192.0.2.2"), socket.inet_aton("192.0.2.1"))
-    raw.sendto(header + struct.pack("!HHHH", 51820, 51820, 3000, 0) + bytes(1200),
-               ("192.0.2.1", 0))
-""")
-    assert held() <= 300_000
+    raw = wgpeer.in_namespace(wan.name, lambda: socket.socket(
+        socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW))
+    for sent in range(0, 4000, 400):  # no more at once than the port's ring has room for
+        for number in range(sent, sent + 400):
+            raw.sendto(first_fragment(source, gateway, number), (gateway, 0))
+        lab.wait_for("the kernel to have them", lambda n=sent: joined("Reqds") >= asked + n + 400)
+        assert held() <= 300_000
+    raw.close()
     lab.wait_for("fragments to be forgotten", lambda: held() == 0)
-    assert snmp(gw, "IpReasmFails") > failed
+    assert joined("Fails") >= failed + 4000
     assert stream.lost() == 0
     lab.wait_for("all packet buffers", lambda: in_use() <= buffers + 64)  # some are on their way
     # And whole ones are put together as before.
     for link, namespace in ((site.gateway.name, gw), (site.client.name, wan)):
         namespace.ip("link", "set", link, "mtu", "1500")
+    done = joined("OKs")
     lab.wait_for("fragments to pass", lambda: wan.ping(
         "10.1.0.2", count=1, deadline=1, args=("-M", "do", "-s", "1472")))
+    assert joined("OKs") > done
 
 
 # --- Nobody to send to ---
