@@ -28,6 +28,9 @@
 
 #define TIMEOUT_MS 10000
 
+/* What a buffer of the pool takes. */
+#define BUFFER_BYTES 2048
+
 static struct rte_mempool *pool;
 static struct dp_drops drops;
 static struct udp_socket a, b;
@@ -201,25 +204,42 @@ static void without_our_address_it_is_dropped(void **unused)
 	assert_int_equal(setsockopt(b.fd_ipv4, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)), 0);
 }
 
+/* A byte more than fits, and the largest that there are: dropped, between others that just fit. */
 static void what_no_buffer_takes_is_dropped(void **unused)
 {
-	static uint8_t big[5000];
-	struct wg_path path = path_to(&b, NULL, "127.0.0.1");
+	static const struct {
+		enum ip_family family;
+		const char *addr;
+		uint16_t sizes[2];
+	} cases[] = {{IP_V4, "127.0.0.1", {BUFFER_BYTES + 1, 65507}},
+		{IP_V6, "::1", {BUFFER_BYTES + 1, 65527}}};
+	static uint8_t data[65527];
 	struct rte_mbuf *mbufs[UDP_SOCKET_BURST];
 	bool more;
 	unsigned before = rte_mempool_avail_count(pool);
 
 	(void)unused;
-	assert_int_equal(udp_socket_send(&a, &path, 0, big, sizeof(big)), 0);
-	wait_readable(b.fd_ipv4);
-	assert_int_equal(udp_socket_receive(&b, IP_V4, pool, mbufs, &drops, &more), 0);
-	assert_int_equal(drops.count[DP_DROP_NO_ROOM], 1);
-	/* The longest that fits. */
-	assert_int_equal(udp_socket_send(&a, &path, 0, big, 2048), 0);
-	struct rte_mbuf *m = receive_one(&b, IP_V4);
-	path.local = address("127.0.0.1");
-	assert_frame(m, &path, a.port, 0, big, 2048);
-	rte_pktmbuf_free(m);
+	for (unsigned i = 0; i < (have_ipv6() ? 2 : 1); i++) {
+		struct wg_path path = path_to(&b, cases[i].addr, cases[i].addr);
+		memset(&drops, 0, sizeof(drops));
+		for (unsigned k = 0; k < UDP_SOCKET_BURST; k++) {
+			data[0] = (uint8_t)k;
+			assert_int_equal(udp_socket_send(&a, &path, 0, data,
+						 k % 2 ? BUFFER_BYTES : cases[i].sizes[k / 2 % 2]),
+				0);
+		}
+		wait_readable(cases[i].family == IP_V4 ? b.fd_ipv4 : b.fd_ipv6);
+		assert_int_equal(
+			udp_socket_receive(&b, cases[i].family, pool, mbufs, &drops, &more),
+			UDP_SOCKET_BURST / 2);
+		assert_true(more);
+		assert_int_equal(drops.count[DP_DROP_NO_ROOM], UDP_SOCKET_BURST / 2);
+		for (unsigned k = 0; k < UDP_SOCKET_BURST / 2; k++) {
+			data[0] = (uint8_t)(2 * k + 1);
+			assert_frame(mbufs[k], &path, a.port, 0, data, BUFFER_BYTES);
+		}
+		rte_pktmbuf_free_bulk(mbufs, UDP_SOCKET_BURST / 2);
+	}
 	assert_int_equal(rte_mempool_avail_count(pool), before);
 }
 
