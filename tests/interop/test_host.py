@@ -705,10 +705,10 @@ def test_wg_quick_says_what_failed(quick):
 class Pair:
     """
     A WireGuard interface of a gateway for one client: keys, file, and the client's set-up. The
-    client has tunnel address 10.N.0.2 and fdN::2, the gateway .1 and ::1.
+    client has tunnel address 10.N.0.2 and fdN::2, the gateway .1 and ::1. Further allowed IPs, and a Table.
     """
 
-    def __init__(self, topology, number, namespace, outside, reached):
+    def __init__(self, topology, number, namespace, outside, reached, allowed=(), table="auto"):
         self.topology, self.number, self.namespace = topology, number, namespace
         self.outside, self.reached = outside, [f"10.{number}.0.0/24", f"fd{number}::/64", *reached]
         self.name = f"{topology.short}g{number}"
@@ -719,10 +719,11 @@ class Pair:
 PrivateKey = {self.private_key}
 ListenPort = {outside.rsplit(":", 1)[1]}
 Address = 10.{number}.0.1/24, fd{number}::1/64
+Table = {table}
 
 [Peer]
 PublicKey = {self.client.public_key}
-AllowedIPs = 10.{number}.0.2/32, fd{number}::2/128
+AllowedIPs = {", ".join([f"10.{number}.0.2/32", f"fd{number}::2/128", *allowed])}
 """)
 
     def connect(self):
