@@ -105,7 +105,17 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 
 static void begin_round(struct gateway *gateway)
 {
-	gateway->endpoints.ids_left = gateway->peer_ids;
+	gateway->endpoints.ids = gateway->endpoints.ids_left = gateway->peer_ids;
+}
+
+/* Else those that came would take the place of as many others at the other end of the round. */
+static void count_new_ids(struct gateway *gateway)
+{
+	struct endpoints *endpoints = &gateway->endpoints;
+
+	if (endpoints->ids_left > 0)
+		endpoints->ids_left += gateway->peer_ids - endpoints->ids;
+	endpoints->ids = gateway->peer_ids;
 }
 
 void endpoints_changed(struct gateway *gateway)
@@ -176,6 +186,7 @@ unsigned endpoints_step(struct gateway *gateway)
 	struct endpoints *endpoints = &gateway->endpoints;
 	unsigned looks = 0, resolved = 0;
 
+	count_new_ids(gateway);
 	while (endpoints->ids_left > 0 && looks < LOOKS_A_TURN && resolved < RESOLVES_A_TURN) {
 		uint32_t id = endpoints->next_id < gateway->peer_ids ? endpoints->next_id : 0;
 		struct wg_peer *peer = gateway->peers[id];

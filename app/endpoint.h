@@ -21,7 +21,7 @@ struct wg_peer;
 /*
  * What changed, and how many peer ids from next_id on, in the round, are still to be looked at for
  * it. A change on the way makes it a whole round from where it stands: changes without end keep no
- * id from its turn.
+ * id from its turn. Ids that come on the way make the round as much longer.
  */
 struct endpoints {
 	bool all_changed;
@@ -33,6 +33,7 @@ struct endpoints {
 		struct ip_addr addr;
 	} neighbours[ENDPOINT_CHANGES];
 	uint32_t next_id, ids_left;
+	uint32_t ids; /* in the round */
 };
 
 /* Publishes the way to the peer's endpoint as it is now. */
