@@ -388,6 +388,9 @@ void control_run(struct gateway *gateway)
 	uint64_t sleep_ns = 0;
 
 	set_running(true);
+	/* Which links are up, ahead of the first messages: what comes for one that is not is lost.
+	 */
+	mirror_process(gateway->mirror, gateway_now().mono_ns);
 	while (!state.end_asked) {
 		struct wg_time now = gateway_now();
 		unsigned work = take_handshakes(gateway, now);

@@ -52,7 +52,7 @@ void interface_free(struct interface *interface);
 
 /*
  * The host's link of it went down or up. Down, its port is closed and no handshake begun, as of a
- * WireGuard interface of the kernel's; its sessions are kept for as long as they live.
+ * WireGuard interface of the kernel's; its sessions end.
  */
 void interface_set_down(struct interface *interface, bool down);
 

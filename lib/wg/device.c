@@ -365,6 +365,8 @@ static enum wg_verdict receive(struct wg_device *device, const void *msg, size_t
 	enum wg_message_type type = wg_message_type_of(msg, len);
 	enum wg_verdict verdict;
 
+	if (!device->running)
+		return WG_LINK_DOWN;
 	if (type == WG_MSG_COOKIE_REPLY)
 		return receive_cookie(device, msg, now.mono_ns);
 	if (type != WG_MSG_INITIATION && type != WG_MSG_RESPONSE)

@@ -137,8 +137,9 @@ void wg_device_set_private_key(
 	struct wg_device *device, const uint8_t key[WG_KEY_BYTES], struct wg_time now);
 /*
  * Whether the interface's link is up (at first: yes). When it goes down, sessions end and
- * packets staged are dropped; while it is down nothing is begun. When it comes up, persistent
- * keepalives go out at once, by new handshakes. All as in Linux. Peers follow as above.
+ * packets staged are dropped; while it is down nothing is begun, and messages are refused
+ * (WG_LINK_DOWN). When it comes up, persistent keepalives go out at once, by new handshakes. All as
+ * in Linux. Peers follow as above.
  */
 void wg_device_set_running(struct wg_device *device, bool running, struct wg_time now);
 /* The sockets send another way: our address is chosen anew for each peer. Peers follow as above. */

@@ -167,12 +167,18 @@ static enum wg_verdict submit(struct wg_device *device, struct wg_work *work, st
 	return WG_PENDING;
 }
 
-/* The peer that the work is about, if it is there still; an id may be another's by now. */
+/*
+ * The peer that the work is about, if it is there still; an id may be another's by now. It follows
+ * what changed meanwhile: else that would end what comes of the work.
+ */
 static struct wg_peer *peer_of(const struct wg_device *device, const struct wg_work *work)
 {
 	struct wg_peer *peer = wg_device_find_peer(device, work->noise.public_key);
 
-	return peer && peer->serial == work->peer_serial ? peer : NULL;
+	if (!peer || peer->serial != work->peer_serial)
+		return NULL;
+	peer_settle(peer);
+	return peer;
 }
 
 static void take_static(struct wg_peer *peer, const struct wg_work *work)
@@ -332,6 +338,8 @@ enum wg_verdict handshake_finish(struct wg_device *device, struct wg_work *work,
 	/* For what was meant for another key, mac1 would be wrong today. */
 	if (work->identity_serial != device->identity_serial)
 		return work->kind == WORK_INITIATE ? WG_PENDING : WG_BAD_MAC1;
+	if (!device->running)
+		return work->kind == WORK_INITIATE ? WG_PENDING : WG_LINK_DOWN;
 	switch (work->kind) {
 	case WORK_OPEN:
 		return finish_open(device, work, now);

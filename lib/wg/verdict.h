@@ -26,6 +26,8 @@
 		"response does not authenticate or comes unasked")                                 \
 	X(WG_BAD_COOKIE, "handshake_bad_cookie", "cookie reply does not authenticate")             \
 	X(WG_NO_KEY, "handshake_no_key", "the interface has no private key")                       \
+	X(WG_LINK_DOWN, "handshake_link_down",                                                     \
+		"it was on its way when the interface's link went down")                           \
 	X(WG_NO_INDEX, "handshake_no_index", "no receiver index is free")                          \
 	X(WG_NO_MEMORY, "handshake_no_memory", "no memory for a session")
 

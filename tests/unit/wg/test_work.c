@@ -12,6 +12,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "base/limits.h"
 #include "base/units.h"
 #include "crypto/random.h"
 #include "crypto/x25519.h"
@@ -112,7 +113,7 @@ static void set_up_end(struct end *end)
 {
 	memset(end, 0, sizeof(*end));
 	end->indices = wg_index_table_create(heap_env_random, NULL);
-	end->ids = wg_ids_create(4);
+	end->ids = wg_ids_create(LIMIT_SETTLE_PEERS + 2);
 	end->device = wg_device_create(&heap_env, end->indices, end->ids);
 	random_fill(end->private_key, 32);
 	x25519_clamp(end->private_key);
@@ -361,6 +362,65 @@ static void test_own_initiation_becomes_void(void **state)
 	assert_int_equal(split.sent_count, 1);
 }
 
+static void set_running(bool running)
+{
+	wg_device_set_running(split.device, running, now);
+	drain(&split);
+}
+
+/* Whatever was under way when the link went down: nothing is sent for it, and no keys come of it.
+ */
+static void test_link_goes_down(void **state)
+{
+	struct message message = initiation();
+	struct wg_work *work = opened(&message), *own;
+
+	(void)state;
+	wg_peer_set_persistent_keepalive(split.peer, 25, now);
+	drain(&split);
+	own = take_work(&split);
+	assert_int_equal(receive(&split, &message), WG_PENDING);
+	set_running(false);
+	assert_int_equal(finish(&split, work), WG_LINK_DOWN);
+	assert_int_equal(finish(&split, own), WG_PENDING);
+	assert_int_equal(finish(&split, take_work(&split)), WG_LINK_DOWN);
+	assert_int_equal(receive(&split, &message), WG_LINK_DOWN);
+	assert_int_equal(split.sent_count, 0);
+	assert_int_equal(split.sessions, 0);
+	assert_int_equal(split.work_count, 0);
+	/* It was not seen, so it is no replay. */
+	set_running(true);
+	assert_int_equal(finish(&split, opened(&message)), WG_ACCEPTED);
+	assert_int_equal(split.sessions, 1);
+}
+
+/* Down and up again: of many peers some follow later, but not after what came of their works. */
+static void test_link_flaps(void **state)
+{
+	struct message message = initiation();
+	struct wg_peer *other;
+	struct wg_work *work;
+	uint8_t key[32];
+
+	(void)state;
+	wg_device_remove_peer(split.device, split.peer);
+	drain(&split);
+	for (unsigned i = 0; i < LIMIT_SETTLE_PEERS; i++) {
+		random_fill(key, sizeof(key));
+		assert_int_equal(wg_device_add_peer(split.device, key, &other), 0);
+	}
+	add_peer(&split, &whole);
+	work = opened(&message);
+	set_running(false);
+	set_running(true);
+	assert_int_equal(finish(&split, work), WG_ACCEPTED);
+	assert_int_equal(split.sessions, 1);
+	while (!wg_device_settle(split.device))
+		drain(&split);
+	drain(&split);
+	assert_int_equal(split.retired, 0);
+}
+
 static void test_stranger_and_rubbish(void **state)
 {
 	struct message message = initiation();
@@ -387,6 +447,8 @@ int main(void)
 		TEST(test_preshared_key_changes),
 		TEST(test_two_copies_of_a_response),
 		TEST(test_own_initiation_becomes_void),
+		TEST(test_link_goes_down),
+		TEST(test_link_flaps),
 		TEST(test_stranger_and_rubbish),
 	};
 
