@@ -202,20 +202,29 @@ static void take_dumped(struct mirror *mirror, const struct nlmsghdr *nlh)
 	}
 }
 
+/*
+ * Both messages that end a dump begin with an error, 0 for none: a dump that the kernel had to give
+ * up half-way ends with NLMSG_DONE all the same.
+ */
+static int end_error(const struct nlmsghdr *nlh)
+{
+	const int *error = mnl_nlmsg_get_payload(nlh);
+
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*error))
+		return nlh->nlmsg_type == NLMSG_DONE ? 0 : -EPROTO;
+	/* A kernel without the family has none of its entries. */
+	return *error == -EOPNOTSUPP || *error == -EAFNOSUPPORT ? 0 : *error;
+}
+
 /* True when the dump ended. */
 static bool take_dump_message(struct mirror *mirror, const struct nlmsghdr *nlh)
 {
-	const struct nlmsgerr *err = mnl_nlmsg_get_payload(nlh);
-
 	if (nlh->nlmsg_flags & NLM_F_DUMP_INTR)
 		mirror->stage_bad = true;
 	switch (nlh->nlmsg_type) {
 	case NLMSG_DONE:
-		return true;
 	case NLMSG_ERROR:
-		/* A kernel without the family has none of its entries. */
-		if (err->error != -EOPNOTSUPP && err->error != -EAFNOSUPPORT)
-			mirror->stage_bad = true;
+		mirror->stage_bad |= end_error(nlh) != 0;
 		return true;
 	default:
 		take_dumped(mirror, nlh);

@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Dumps: when events were lost, while the kernel changes, and of many routes. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
+#include <string.h>
+#include <sys/socket.h>
+
 #include <cmocka.h>
+
+#include <linux/netlink.h>
 
 #include "mirrored.h"
 
@@ -150,6 +156,53 @@ static void test_many(void **state)
 	clear();
 }
 
+static unsigned failing_dumps; /* the kernel has no memory for so many */
+
+ssize_t __real_recv(int fd, void *buf, size_t room, int flags);
+ssize_t __wrap_recv(int fd, void *buf, size_t room, int flags);
+
+/* A dump that the kernel gives up: some messages do not come, and the last one says why. */
+ssize_t __wrap_recv(int fd, void *buf, size_t room, int flags)
+{
+	ssize_t got = __real_recv(fd, buf, room, flags);
+	static const int out_of_memory = -ENOBUFS;
+	struct nlmsghdr *nlh = buf;
+
+	if (failing_dumps == 0 || got < 0)
+		return got;
+	for (int left = (int)got; NLMSG_OK(nlh, (unsigned)left); nlh = NLMSG_NEXT(nlh, left)) {
+		if (!(nlh->nlmsg_flags & NLM_F_MULTI))
+			continue;
+		if (nlh->nlmsg_type == NLMSG_DONE) {
+			memcpy(NLMSG_DATA(nlh), &out_of_memory, sizeof(out_of_memory));
+			failing_dumps--;
+		} else {
+			nlh->nlmsg_type = NLMSG_NOOP;
+		}
+	}
+	return got;
+}
+
+/* What such a dump did not name is not taken for gone. */
+static void test_dumps_that_fail(void **state)
+{
+	struct subject s;
+	unsigned deletes;
+
+	(void)state;
+	base_addresses();
+	run("ip addr add 192.0.2.99/24 dev outer0; ip route add 10.9.0.0/16 dev wg0");
+	begin(&s);
+	deletes = s.table.deletes;
+	failing_dumps = 2;
+	run("ip addr del 192.0.2.99/24 dev outer0"); /* has routes dumped */
+	check(&s);
+	assert_int_equal(failing_dumps, 0);
+	assert_int_equal(s.table.deletes, deletes + 1);
+	end(&s);
+	clear();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -157,6 +210,7 @@ int main(void)
 		cmocka_unit_test(test_overrun_with_backlog),
 		cmocka_unit_test(test_dump_race),
 		cmocka_unit_test(test_many),
+		cmocka_unit_test(test_dumps_that_fail),
 	};
 
 	if (!mirrored_setup())
