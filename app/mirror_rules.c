@@ -30,6 +30,7 @@ bool rule_append(struct rules *rules, const struct policy_rule *rule)
 
 static void judge_rules(struct mirror *mirror, enum ip_family family)
 {
+	enum stage routes = family == IP_V4 ? STAGE_ROUTES_V4 : STAGE_ROUTES_V6;
 	struct side *side = side_of(mirror, (uint8_t)family);
 	struct policy policy;
 
@@ -44,7 +45,9 @@ static void judge_rules(struct mirror *mirror, enum ip_family family)
 			0) {
 		fib_set_own_tables(mirror->fib, family, policy.own_tables, policy.own_count);
 		side->unsettled = true;
-		dump_want(mirror, family == IP_V4 ? 1u << STAGE_ROUTES_V4 : 1u << STAGE_ROUTES_V6);
+		/* A dump under way may have passed the routes of these tables. */
+		mirror->stage_outdated |= mirror->stage == routes;
+		dump_want(mirror, 1u << routes);
 	}
 	side->policy = policy;
 }

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "app/mirror_parts.h"
 #include "mirrored.h"
 
 static void test_rules(void **state)
@@ -119,11 +120,56 @@ static void test_interface_that_does_not_forward(void **state)
 	clear();
 }
 
+/*
+ * A table becomes our own while a dump is under way that has passed its routes: until the next one
+ * has named them the host forwards, since what is to go into the tunnel would leave in the plain.
+ */
+static void test_own_table_in_the_middle_of_a_dump(void **state)
+{
+	struct ip_addr far = addr_of("8.8.8.8");
+	struct subject s;
+
+	(void)state;
+	base_addresses();
+	run("sysctl -qw net.ipv4.ip_forward=1");
+	run("ip neigh replace 192.0.2.2 lladdr 02:00:00:00:02:02 dev outer0 nud permanent");
+	run("ip route add default via 192.0.2.2; ip route add default dev wg0 table 51820;"
+	    "ip rule add not fwmark 51820 lookup 51820;"
+	    "ip rule add lookup main suppress_prefixlength 0");
+	run("for i in $(seq 0 19999); do echo route add 10.$((64 + i / 250)).$((i %% 250)).0/24 "
+	    "via 192.0.2.2; done | ip -batch -");
+	begin(&s);
+	assert_false(s.table.forwarding_v4);
+	run("ip addr add 192.0.2.99/24 dev outer0; ip addr del 192.0.2.99/24 dev outer0");
+	while (s.mirror->stage != STAGE_ROUTES_V4) {
+		mirror_process(s.mirror, now_ns);
+		now_ns += MS;
+	}
+	mirror_process(s.mirror, now_ns);
+	assert_int_equal(s.mirror->stage, STAGE_ROUTES_V4);
+	own_count = 1;
+	mirror_set_own_tables(s.mirror, own_tables, own_count);
+	assert_false(s.table.forwarding_v4);
+	while (!s.table.forwarding_v4) {
+		mirror_process(s.mirror, now_ns);
+		now_ns += MS;
+	}
+	assert_int_equal(table_lookup(&s.table, &far).kind, MIRROR_WG);
+	settle(&s);
+	check_fresh(&s);
+	end(&s);
+	own_count = 0;
+	run("ip rule del lookup 51820; ip rule del suppress_prefixlength 0 lookup main;"
+	    "ip route flush table 51820");
+	clear();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_rules),
 		cmocka_unit_test(test_interface_that_does_not_forward),
+		cmocka_unit_test(test_own_table_in_the_middle_of_a_dump),
 	};
 
 	if (!mirrored_setup())
