@@ -140,6 +140,17 @@ int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
 	return -ENODEV;
 }
 
+void ifconfig_set_fwmark(struct ifconfig *ifconfig, uint32_t ifindex, uint32_t fwmark)
+{
+	struct interface *interface = ifconfig_find(ifconfig, ifindex);
+
+	if (!interface || fwmark == 0 || fwmark == interface->default_table ||
+		interface->rules_v4.marked || interface->rules_v6.marked)
+		return;
+	interface->fwmark = fwmark;
+	interface->default_table = 0; /* is chosen with the route */
+}
+
 uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex)
 {
 	const struct interface *interface = ifconfig_find(ifconfig, ifindex);

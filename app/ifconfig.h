@@ -84,6 +84,12 @@ void ifconfig_remove_routes(
  */
 unsigned ifconfig_remove_leftovers(struct ifconfig *ifconfig);
 
+/*
+ * The sockets have this mark by now: as with one of the config file, a default route that comes
+ * next goes into the table of this number. Nothing while there is one, and with 0.
+ */
+void ifconfig_set_fwmark(struct ifconfig *ifconfig, uint32_t ifindex, uint32_t fwmark);
+
 /* The mark that the interface's sockets need for its default route; 0: none. */
 uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex);
 

@@ -251,8 +251,10 @@ void interface_flush_routes(struct interface *interface)
 	if (changed->count == 0)
 		return;
 	uint32_t owned = part_owned(interface, changed);
-	ifconfig_remove_routes(interface->gateway->ifconfig, interface->tun.ifindex,
-		changed->prefixes + owned, changed->count - owned);
+	struct ifconfig *ifconfig = interface->gateway->ifconfig;
+	ifconfig_remove_routes(ifconfig, interface->tun.ifindex, changed->prefixes + owned,
+		changed->count - owned);
+	ifconfig_set_fwmark(ifconfig, interface->tun.ifindex, interface->fwmark);
 	add_routes(interface, changed->prefixes, owned);
 	changed->count = 0;
 	follow_default_route(interface);

@@ -78,6 +78,18 @@ def test_mark_of_the_default_route(site):
     assert gateway.show("fwmark") == "0x77"
 
 
+def test_default_route_behind_the_operators_mark(site):
+    """What the sockets are marked with keeps sealed packets out of the tunnel."""
+    gateway = site.gateway
+    gateway.set("fwmark", "0x77")
+    gateway.set("peer", lab.keypair()[1], "allowed-ips", "0.0.0.0/0")
+    assert gateway.show("fwmark") == "0x77"
+    assert "not from all fwmark 0x77 lookup 119" in site.topology.gw.ip("rule").stdout
+    assert gateway.name in site.topology.gw.ip("route", "get", "8.8.8.8").stdout
+    marked = site.topology.gw.ip("route", "get", "8.8.8.8", "mark", "0x77", check=False)
+    assert gateway.name not in marked.stdout
+
+
 def test_interface_without_a_file(topology):
     """Bare and down, as a new one of the kernel's; set up with wg and ip."""
     client = lab.WireguardGo(topology.wan, "cl")

@@ -218,6 +218,40 @@ static void test_default_table(void **state)
 	assert_nothing_left();
 }
 
+/* The same when the mark comes later: it counts for the default route behind it. */
+static void test_mark_that_comes_later(void **state)
+{
+	static const char *const marked[] = {"not from all fwmark 0x309 lookup 777"};
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	struct ip_prefix list[2];
+	char message[IFCONFIG_MESSAGE_BYTES];
+	uint32_t tables[4];
+
+	(void)state;
+	ifconfig_set_fwmark(ifconfig, wg0, 777); /* was not set up here */
+	list_of(list, "0.0.0.0/0 ::/0");
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.2/32", "0.0.0.0/0", message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51820);
+	ifconfig_set_fwmark(ifconfig, wg0, 777);
+	/* One table for both families, while either is there. */
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list + 1, 1, message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51820);
+	ifconfig_remove_routes(ifconfig, wg0, list, 2);
+	/* That of the table that was found is nobody's choice. */
+	ifconfig_set_fwmark(ifconfig, wg0, 51820);
+	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 1);
+	ifconfig_set_fwmark(ifconfig, wg0, 777);
+	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 0);
+	ifconfig_set_fwmark(ifconfig, wg0, 0);
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, 1, message), 0);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 777);
+	assert_shows("ip rule", marked, 1);
+	assert_prints("ip route get 8.8.8.8 mark 777 | grep -o 'dev [a-z0-9]*'", "dev wan0");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
 /* A step fails: the line says which and what would be right, and the steps before it are undone. */
 /* The first one ends without a word: what it left goes, and nothing of anybody else's. */
 static void test_leftovers(void **state)
@@ -439,6 +473,7 @@ int main(void)
 		cmocka_unit_test_setup(test_tables, setup),
 		cmocka_unit_test_setup(test_default_route, setup),
 		cmocka_unit_test_setup(test_default_table, setup),
+		cmocka_unit_test_setup(test_mark_that_comes_later, setup),
 		cmocka_unit_test_setup(test_leftovers, setup),
 		cmocka_unit_test_setup(test_failures, setup),
 		cmocka_unit_test_setup(test_following, setup),
