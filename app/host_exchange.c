@@ -114,6 +114,7 @@ static void *host_exchange_main(void *arg);
 static void execute(struct host_exchange *hx, struct command *command);
 static void rebuild_poll_set(struct host_exchange *hx);
 static void wait_for_work(struct host_exchange *hx);
+static void hear(struct host_exchange *hx);
 static enum progress read_ready(struct host_exchange *hx);
 static enum progress drain_rings(struct host_exchange *hx);
 static void choose_step(struct host_exchange *hx, enum progress progress);
@@ -231,6 +232,7 @@ static void *host_exchange_main(void *arg)
 	(void)prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
 	while (!hx->stopping) {
 		wait_for_work(hx);
+		hear(hx);
 		struct command *command = atomic_load_explicit(&hx->command, memory_order_acquire);
 		if (command != NULL) {
 			execute(hx, command);
@@ -269,6 +271,18 @@ static void wait_for_work(struct host_exchange *hx)
 		hx->fds[i].revents = 0;
 }
 
+/*
+ * Ahead of the look for the command: that may be done before control wakes us for it, and a wake-up
+ * that is left to the next one would let us sleep no more until then.
+ */
+static void hear(struct host_exchange *hx)
+{
+	eventfd_t ignored;
+
+	if (hx->fds[0].revents != 0)
+		(void)eventfd_read(hx->wake_fd, &ignored);
+}
+
 static void free_ring(struct rte_ring *ring)
 {
 	void *m;
@@ -288,9 +302,7 @@ static void stop(struct host_exchange *hx)
 static void execute(struct host_exchange *hx, struct command *command)
 {
 	struct netdev *netdev = &hx->netdevs[command->index];
-	eventfd_t ignored;
 
-	(void)eventfd_read(hx->wake_fd, &ignored);
 	switch (command->kind) {
 	case ATTACH_NETDEV:
 		netdev->hostif = *command->hostif;

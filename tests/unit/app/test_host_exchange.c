@@ -30,6 +30,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/prctl.h>
@@ -715,6 +716,45 @@ static void tcp_through_a_cable_of_two_taps(void **unused)
 	tcp_through_a_cable(HOSTIF_TAP);
 }
 
+static bool wake_up_late;
+static int waking_fd;
+
+int __real_eventfd_write(int fd, eventfd_t value);
+int __wrap_eventfd_write(int fd, eventfd_t value);
+
+/* A wake-up, if so told after the exchange has found and done by itself what it is for. */
+int __wrap_eventfd_write(int fd, eventfd_t value)
+{
+	if (wake_up_late) {
+		wake_up_late = false;
+		waking_fd = fd;
+		/* It drops these in rounds, of which the second one begins after the command came.
+		 */
+		for (uint64_t n = 1; n <= 2; n++) {
+			to_host(TUN0 + 1, some_packet(), DP_HOST_PACKET);
+			WAIT_FOR(drops_of(DP_DROP_INTERFACE_GONE) == n);
+		}
+	}
+	return __real_eventfd_write(fd, value);
+}
+
+/* Control is put aside between a command and its wake-up: heard late, that is heard all the same.
+ */
+static void a_late_wake_up_is_heard(void **unused)
+{
+	struct pollfd wake = {.events = POLLIN};
+	struct hostif tun;
+
+	(void)unused;
+	assert_int_equal(hostif_create(&tun, HOSTIF_TUN, "wg0", NULL, 1420), 0);
+	wake_up_late = true;
+	host_exchange_attach_netdev(hx, TUN0, &tun);
+	wake.fd = waking_fd;
+	/* Else no sleep of it would last. */
+	WAIT_FOR(poll(&wake, 1, 0) == 0);
+	release(&tun, TUN0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -728,6 +768,7 @@ int main(void)
 		WITH_EXCHANGE(a_failed_read_is_not_the_end),
 		WITH_EXCHANGE(full_workers_leave_packets_to_the_kernel),
 		WITH_EXCHANGE(sockets_are_served),
+		WITH_EXCHANGE(a_late_wake_up_is_heard),
 		WITH_EXCHANGE(tcp_through_a_cable_of_two_tuns),
 		WITH_EXCHANGE(tcp_through_a_cable_of_two_taps),
 	};
