@@ -38,8 +38,13 @@
 #define HANDSHAKES_PENDING (LIMIT_HANDSHAKE_WORKS / 2) /* leaves room for what they lead to */
 #define PACKETS_A_TURN	   256
 #define HINTS_A_TURN	   256
-#define ROAMS_A_TURN	   64
-#define RECLAIMS_A_TURN	   1024
+/*
+ * But each of these may have a handshake begun, and what others begin waits meanwhile: then so long
+ * at most, for packets and for hints.
+ */
+#define BEGINNINGS_NS	NS_PER_MS
+#define ROAMS_A_TURN	64
+#define RECLAIMS_A_TURN 1024
 
 /*
  * Under load (whitepaper section 5.3): so many handshake messages wait that the next turns are
@@ -164,6 +169,11 @@ static void set_running(bool running)
 
 /* --- What the workers send --- */
 
+static uint64_t beginnings_cycles(void)
+{
+	return rte_get_tsc_hz() * BEGINNINGS_NS / NS_PER_SEC;
+}
+
 static void take_handshake(
 	struct gateway *gateway, struct rte_mbuf *frame, bool under_load, struct wg_time now)
 {
@@ -259,10 +269,11 @@ static void stage(struct interface *interface, struct rte_mbuf *packet, struct w
 
 static unsigned take_packets(struct gateway *gateway, struct wg_time now)
 {
+	uint64_t end = rte_rdtsc() + beginnings_cycles();
 	struct rte_mbuf *packet;
 	unsigned n = 0;
 
-	while (n < PACKETS_A_TURN &&
+	while (n < PACKETS_A_TURN && rte_rdtsc() < end &&
 		rte_ring_sc_dequeue(gateway->dp->control_ring, (void **)&packet) == 0) {
 		struct interface *interface = gateway->interfaces[dp_mbuf(packet)->interface];
 		if (dp_mbuf(packet)->kind == DP_STAGE)
@@ -295,10 +306,11 @@ static void take_hint(struct gateway *gateway, const struct dp_hint *hint, struc
 
 static unsigned take_hints(struct gateway *gateway, struct wg_time now)
 {
+	uint64_t end = rte_rdtsc() + beginnings_cycles();
 	struct dp_hint hint;
 	unsigned n = 0;
 
-	while (n < HINTS_A_TURN &&
+	while (n < HINTS_A_TURN && rte_rdtsc() < end &&
 		rte_ring_sc_dequeue_elem(gateway->dp->hint_ring, &hint, sizeof(hint)) == 0) {
 		take_hint(gateway, &hint, now);
 		n++;

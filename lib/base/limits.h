@@ -32,7 +32,7 @@
 
 /* Peers whose timers are served in one turn of control: some milliseconds if all begin handshakes.
  */
-#define LIMIT_TICK_PEERS 64
+#define LIMIT_TICK_PEERS 16
 
 /* Peers that follow a change of their interface at once: some thousand actions are queued by that.
  */
