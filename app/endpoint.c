@@ -82,6 +82,25 @@ static void find_way(
 	}
 }
 
+/*
+ * A way through the peer's own tunnel has no end: what is sealed would be sealed again, a little
+ * longer each time and soon in fragments. It is no way. Told once, as peers may roam.
+ */
+static bool leads_back(
+	struct interface *interface, const struct wg_path *path, const struct mirror_path *way)
+{
+	char text[ENDPOINT_STRLEN];
+
+	if (way->ifindex == 0 || way->ifindex != interface->tun.ifindex)
+		return false;
+	if (!interface->told_of_loop)
+		log_warning("%s: a peer's endpoint %s is routed into %s itself: nothing is sent "
+			    "there (allowed IPs, or a route, cover it)",
+			interface->name, endpoint_format(&path->remote, text), interface->name);
+	interface->told_of_loop = true;
+	return true;
+}
+
 void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 {
 	const struct wg_path *path = wg_peer_path(peer);
@@ -97,6 +116,10 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 	find_way(interface, path, &way);
 	neighbours_set_peer(
 		interface->gateway->neighbours, wg_peer_id(peer), way.ifindex, &way.neighbour);
+	if (leads_back(interface, path, &way)) {
+		publish(interface, peer, NULL);
+		return;
+	}
 	prepare(interface, path, &way, &outer);
 	publish(interface, peer, &outer);
 }

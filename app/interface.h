@@ -28,6 +28,7 @@ struct interface {
 	uint32_t fwmark;
 	bool gone;	    /* somebody removed its TUN from the host */
 	bool follow_routes; /* the host's routes follow the allowed IPs */
+	bool told_of_loop;  /* a peer's endpoint lay behind its own tunnel */
 	struct interface_routes {
 		struct ip_prefix *prefixes;
 		uint32_t count, room;

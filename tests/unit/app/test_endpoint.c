@@ -104,6 +104,11 @@ void log_error(const char *format, ...)
 	fail_msg("%s", format);
 }
 
+void log_warning(const char *format, ...)
+{
+	fail_msg("%s", format);
+}
+
 /* --- */
 
 static void add_peers(uint32_t n)
