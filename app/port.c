@@ -102,7 +102,8 @@ int port_find(const char *device, uint16_t *id)
 		return -ENODEV;
 	if (known[0] == '\0')
 		log_error("port \"%s\" not found: DPDK sees no port at all; bind a NIC with "
-			  "dpdk-devbind.py and allow it with -a, or give a --vdev",
+			  "dpdk-devbind.py and allow it with -a, or give a --vdev; if the lines "
+			  "above name it, they say why",
 			device);
 	else
 		log_error("port \"%s\" not found; DPDK sees: %s", device, known);
@@ -251,6 +252,8 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 	if (err)
 		return failed(port, "reading its capabilities failed", err);
 	err = check_capabilities(port, &info);
+	if (!err)
+		err = port_shared_check_queues(port, &info, workers);
 	if (err)
 		return err;
 	port->room = (uint16_t)(rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM);

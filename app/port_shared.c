@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "port_shared.h"
 
+#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -59,9 +60,21 @@ static void filter_ipv4(const char *device, char *todo, size_t size)
 			"; sysctl -w net/ipv4/conf/%s/rp_filter=1", device);
 }
 
-static bool is_shared(const char *driver)
+static bool is_shared(const struct rte_eth_dev_info *info)
 {
-	return strcmp(driver, "net_af_packet") == 0 || strcmp(driver, "net_pcap") == 0;
+	return strcmp(info->driver_name, "net_af_packet") == 0 ||
+	       strcmp(info->driver_name, "net_pcap") == 0;
+}
+
+int port_shared_check_queues(
+	const struct port *port, const struct rte_eth_dev_info *info, unsigned workers)
+{
+	if (!is_shared(info) || info->max_rx_queues <= workers)
+		return 0;
+	log_error("port %s: it receives by %u queues, and there are workers for %u: what comes by "
+		  "the others would be lost; give it fewer (qpairs=%u), or EAL more lcores",
+		port->device, info->max_rx_queues, workers, workers);
+	return -EINVAL;
 }
 
 void port_shared_check(const struct port *port)
@@ -69,8 +82,8 @@ void port_shared_check(const struct port *port)
 	struct rte_eth_dev_info info;
 	char device[IF_NAMESIZE], todo[256] = "";
 
-	if (rte_eth_dev_info_get(port->id, &info) != 0 || !is_shared(info.driver_name) ||
-		info.if_index == 0 || !if_indextoname(info.if_index, device))
+	if (rte_eth_dev_info_get(port->id, &info) != 0 || !is_shared(&info) || info.if_index == 0 ||
+		!if_indextoname(info.if_index, device))
 		return;
 	if (answers_arp(device))
 		snprintf(todo, sizeof(todo), "; ip link set %s arp off", device);

@@ -77,6 +77,15 @@ def test_port_without_a_mac(bench):
     assert "port net_ring0: it has no MAC address" in lines[0]
 
 
+def test_more_queues_than_workers(bench):
+    """The kernel spreads frames over all of them, and nobody would read what comes by the second."""
+    argv = [a + ",qpairs=2" if "net_af" in a else a for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
+                          bench.short)
+    assert status == 1 and len(lines) == 1, lines
+    assert "port net_af_packet0: it receives by 2 queues" in lines[0] and "qpairs=1" in lines[0]
+
+
 def test_bad_config_line(bench):
     path = os.path.join(bench.dir, f"{bench.short}.conf")
     with open(path, "w", encoding="utf-8") as file:
