@@ -256,6 +256,8 @@ static void take_link(struct mirror *mirror, const struct nlmsghdr *nlh)
 	link = link_find(mirror, state.ifindex);
 	if (link)
 		link_delete(mirror, link);
+	else
+		link_gone(mirror, state.ifindex);
 }
 
 static void take_addr(struct mirror *mirror, const struct nlmsghdr *nlh)

@@ -48,6 +48,13 @@ void link_set(struct mirror *mirror, const struct rtnl_link *state)
 	link_tell(mirror, state);
 }
 
+void link_gone(struct mirror *mirror, uint32_t ifindex)
+{
+	entrance_remove(mirror, ifindex);
+	if (fib_remove_interface(mirror->fib, ifindex))
+		mirror->callbacks.link_gone(mirror->callbacks.arg, ifindex);
+}
+
 void link_delete(struct mirror *mirror, struct link *link)
 {
 	uint32_t ifindex = link->state.ifindex;
@@ -57,9 +64,7 @@ void link_delete(struct mirror *mirror, struct link *link)
 	mirror->changed_all = true;
 	if (fib_uses_interface(mirror->fib, ifindex))
 		dump_want_routes(mirror);
-	entrance_remove(mirror, ifindex);
-	if (fib_remove_interface(mirror->fib, ifindex))
-		mirror->callbacks.link_gone(mirror->callbacks.arg, ifindex);
+	link_gone(mirror, ifindex);
 }
 
 void links_end(struct mirror *mirror, bool sweep)

@@ -153,6 +153,8 @@ struct link *link_find(const struct mirror *mirror, uint32_t ifindex);
 /* What the kernel says of a link. */
 void link_set(struct mirror *mirror, const struct rtnl_link *state);
 void link_delete(struct mirror *mirror, struct link *link);
+/* It may never have been in a dump: deleted before the first. */
+void link_gone(struct mirror *mirror, uint32_t ifindex);
 /* The end of a dump; sweep: it was complete. */
 void links_end(struct mirror *mirror, bool sweep);
 

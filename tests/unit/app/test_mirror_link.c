@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 
+#include <net/if.h>
+
 #include <cmocka.h>
 
 #include "mirrored.h"
@@ -41,10 +43,31 @@ static void test_interface_gone(void **state)
 	clear();
 }
 
+/* Deleted before the first dump, it is in none: the event alone tells. */
+static void test_interface_gone_at_the_start(void **state)
+{
+	struct mirror_callbacks callbacks;
+	struct subject s;
+	uint32_t ifindex;
+
+	(void)state;
+	run("ip link add br8 type bridge");
+	ifindex = if_nametoindex("br8");
+	table_init(&s.table, &callbacks);
+	assert_int_equal(mirror_create(&callbacks, TABLE_NEXTHOPS, &s.mirror), 0);
+	assert_int_equal(mirror_add_port(s.mirror, ifindex, 8, outer_mac, false), 0);
+	assert_int_equal(mirror_start(s.mirror), 0);
+	run("ip link del br8");
+	settle(&s);
+	assert_int_equal(s.table.gone_ifindex, ifindex);
+	end(&s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_interface_gone),
+		cmocka_unit_test(test_interface_gone_at_the_start),
 	};
 
 	if (!mirrored_setup())
