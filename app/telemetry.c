@@ -102,6 +102,12 @@ static int refuse_parameters(const char *params)
 
 /* --- /wg/info --- */
 
+/* One that was removed from the host stays in the list, for its counters. */
+static bool has_ended(const struct interface *interface)
+{
+	return interface->tun.fd < 0;
+}
+
 static int add_interfaces(const struct gateway *gateway, struct rte_tel_data *data)
 {
 	struct rte_tel_data *names = rte_tel_data_alloc();
@@ -109,8 +115,10 @@ static int add_interfaces(const struct gateway *gateway, struct rte_tel_data *da
 	if (!names)
 		return -ENOMEM;
 	rte_tel_data_start_array(names, RTE_TEL_STRING_VAL);
-	for (unsigned i = 0; i < gateway->interface_count; i++)
-		rte_tel_data_add_array_string(names, gateway->interfaces[i]->name);
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (!has_ended(gateway->interfaces[i]))
+			rte_tel_data_add_array_string(names, gateway->interfaces[i]->name);
+	}
 	return rte_tel_data_add_dict_container(data, "interfaces", names, 0);
 }
 
@@ -166,11 +174,12 @@ static int answer_info(struct gateway *gateway, const char *params, struct rte_t
 
 static const struct interface *find_interface(const struct gateway *gateway, const char *name)
 {
-	if (name[0] == '\0')
-		return gateway->interface_count > 0 ? gateway->interfaces[0] : NULL;
 	for (unsigned i = 0; i < gateway->interface_count; i++) {
-		if (strcmp(gateway->interfaces[i]->name, name) == 0)
-			return gateway->interfaces[i];
+		const struct interface *interface = gateway->interfaces[i];
+
+		if (!has_ended(interface) &&
+			(name[0] == '\0' || strcmp(interface->name, name) == 0))
+			return interface;
 	}
 	return NULL;
 }

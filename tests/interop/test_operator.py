@@ -426,6 +426,18 @@ def test_telemetry_says_what_is_wrong(bench):
     assert gateway.stop() == 0
 
 
+def test_telemetry_of_an_interface_that_ended(bench):
+    other = f"{bench.short}b"
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n",
+                          options=["--interface", other])
+    assert gateway.telemetry("/wg/info")["interfaces"] == [gateway.name, other]
+    bench.gw.ip("link", "del", gateway.name)
+    lab.wait_for("its end", lambda: gateway.telemetry("/wg/info")["interfaces"] == [other])
+    assert "no interface" in gateway.telemetry(f"/wg/peers,{gateway.name}")["error"]
+    assert gateway.telemetry("/wg/peers") == []
+    assert gateway.stop() == 0
+
+
 # --- What is not permitted ---
 
 NOBODY = 65534
