@@ -4,11 +4,13 @@
  * is taken down first; every step that fails says why in one line, and all before it is undone.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -521,11 +523,24 @@ static int run(const struct options *options, char **argv)
 	return !err || err == -EINTR ? 0 : failure;
 }
 
+/* Started with one of them closed, some other file would become it, and get what is printed. */
+static void hold_standard_files(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
+	if (fd > STDERR_FILENO)
+		close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	struct options options;
 	char message[OPTIONS_MESSAGE_BYTES];
 
+	hold_standard_files();
 	if (options_parse(&options, argc, argv, message) != 0) {
 		fprintf(stderr, "dpdk-wg: %s\n", message);
 		return EXIT_USAGE;

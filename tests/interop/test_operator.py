@@ -291,6 +291,17 @@ def test_service_manager_is_gone(bench):
     assert bench.stop(program) == 0
 
 
+def test_without_standard_files(bench):
+    """As a careless daemon starts it: what else it opens must not take their place."""
+    program = bench.gw.start("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", PROGRAM, *eal(bench), "--",
+                             "--outer", "net_af_packet0", "--interface", bench.short, log="bare")
+    lab.wait_for("its socket", lambda: bench.gw.run("wg", "show", bench.short, check=False)
+                 .returncode == 0)
+    for number in 0, 1, 2:
+        assert os.readlink(f"/proc/{program.pid}/fd/{number}") == "/dev/null"
+    assert bench.stop(program) == 0
+
+
 def test_ready_names_what_is_what(bench):
     gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\nListenPort = 4444\n")
     ready = lab.wait_for("the ready line", lambda: [line for line in read(gateway.process).splitlines()
