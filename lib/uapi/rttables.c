@@ -2,20 +2,22 @@
 #include "uapi/rttables.h"
 
 #include <glob.h>
-#include <inttypes.h>
 #include <linux/rtnetlink.h>
+#include <string.h>
 
 #define LINE_BYTES 512
 
 bool rttables_find(FILE *file, struct span name, uint32_t *number)
 {
-	char line[LINE_BYTES], found[LINE_BYTES];
-	int64_t value;
+	char line[LINE_BYTES], digits[LINE_BYTES], found[LINE_BYTES];
+	uint64_t value;
 
 	while (fgets(line, sizeof(line), file)) {
-		/* Decimal, or hexadecimal after 0x; a comment has no number. */
-		if (sscanf(line, "%" SCNi64 " %511s", &value, found) != 2 || value <= 0 ||
-			value > UINT32_MAX || !span_is(name, found))
+		/* A comment has no number. */
+		if (sscanf(line, "%511s %511s", digits, found) != 2 || !span_is(name, found) ||
+			!field_number_or_hex(
+				(struct span){digits, strlen(digits)}, UINT32_MAX, &value) ||
+			value == 0)
 			continue;
 		*number = (uint32_t)value;
 		return true;

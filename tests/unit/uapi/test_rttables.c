@@ -19,6 +19,7 @@ static const char tables[] = "#\n"
 			     "nonsense\n"
 			     "12\n"
 			     "200 vpn2\n"
+			     "010 decimal\n"
 			     "0 unspec\n"
 			     "-1 minus\n"
 			     "4294967296 large\n"
@@ -40,8 +41,8 @@ static void test_names(void **state)
 	static const struct {
 		const char *name;
 		uint32_t number;
-	} good[] = {
-		{"vpn", 100}, {"branch", 500}, {"vpn2", 200}, {"last", UINT32_MAX}, {"local", 255}};
+	} good[] = {{"vpn", 100}, {"branch", 500}, {"vpn2", 200}, {"decimal", 10},
+		{"last", UINT32_MAX}, {"local", 255}};
 	static const char *const bad[] = {"", "vp", "vpn3", "VPN", "seven", "#7", "nonsense", "12",
 		"#", "values", "unspec", "minus", "large"};
 	uint32_t number;
