@@ -39,16 +39,19 @@ static bool find_in(const char *path, struct span name, uint32_t *number)
 
 static bool find_in_all(struct span name, uint32_t *number)
 {
-	glob_t files;
+	static const char *const patterns[] = {"/etc/iproute2/rt_tables",
+		"/etc/iproute2/rt_tables.d/*.conf", "/usr/share/iproute2/rt_tables",
+		"/usr/share/iproute2/rt_tables.d/*.conf"};
 	bool found = false;
+	glob_t files;
 
-	if (find_in("/etc/iproute2/rt_tables", name, number))
-		return true;
-	if (glob("/etc/iproute2/rt_tables.d/*.conf", 0, NULL, &files) != 0)
-		return false;
-	for (size_t i = 0; i < files.gl_pathc && !found; i++)
-		found = find_in(files.gl_pathv[i], name, number);
-	globfree(&files);
+	for (size_t i = 0; i < sizeof(patterns) / sizeof(patterns[0]) && !found; i++) {
+		if (glob(patterns[i], 0, NULL, &files) != 0)
+			continue;
+		for (size_t k = 0; k < files.gl_pathc && !found; k++)
+			found = find_in(files.gl_pathv[k], name, number);
+		globfree(&files);
+	}
 	return found;
 }
 

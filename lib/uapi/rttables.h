@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Names of routing tables, as ip(8) takes them: those in /etc/iproute2/rt_tables and
- * /etc/iproute2/rt_tables.d/, and the kernel's "main", "default" and "local", which need no file.
+ * Names of routing tables, as ip(8) takes them: those in rt_tables and rt_tables.d of
+ * /etc/iproute2 and /usr/share/iproute2, and the kernel's "main", "default" and "local", which need
+ * no file.
  * Internal to lib/uapi. Thread: any.
  */
 #ifndef UAPI_RTTABLES_H
