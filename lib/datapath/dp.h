@@ -248,7 +248,8 @@ bool dp_take_roam(struct dp *dp, uint32_t *peer_id, struct wg_path *path);
  * prefix any more. */
 int dp_remove_peer(struct dp *dp, uint32_t id, dp_reclaim_fn released, void *arg);
 
-/* Cryptokey routing: prefix is the published peer's, whoever had it before. 0 or -ENOMEM. */
+/* Cryptokey routing: prefix is the published peer's, whoever had it before. 0 or, if nobody had,
+ * -ENOMEM. */
 int dp_set_allowed_ip(struct dp *dp, const struct ip_prefix *prefix, uint32_t id);
 /* It is nobody's in this interface. 0 or -ENOENT. */
 int dp_clear_allowed_ip(struct dp *dp, unsigned interface, const struct ip_prefix *prefix);

@@ -105,8 +105,10 @@ int dp_lpm_set(struct dp_lpm *lpm, const struct ip_prefix *prefix, uint32_t valu
 	int error;
 
 	assert(value != DP_LPM_NONE);
-	if (shadow_reserve(&lpm->shadow) != 0 ||
-		(lpm->reclaim && dp_reclaim_reserve(lpm->reclaim, 1) != 0))
+	/* A prefix that is known takes no memory: its old value must not stay for want of some. */
+	if ((shadow_reserve(&lpm->shadow) != 0 ||
+		    (lpm->reclaim && dp_reclaim_reserve(lpm->reclaim, 1) != 0)) &&
+		shadow_get(&lpm->shadow, *p.table->root, p.key, p.len) == DP_LPM_NONE)
 		return -ENOMEM;
 	prefetch_word(p.table, p.key);
 	before = shadow_set(&lpm->shadow, p.table->root, p.key, p.len, value);

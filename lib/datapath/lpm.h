@@ -33,7 +33,8 @@ struct dp_lpm *dp_lpm_create(struct dp_reclaim *reclaim);
 /* No reader is at the table any more. */
 void dp_lpm_destroy(struct dp_lpm *lpm);
 
-/* Sets the value of prefix (host bits zero), new or known. 0 or -ENOMEM: nothing changed. */
+/* Sets the value of prefix (host bits zero), new or known. 0 or, for a new one only, -ENOMEM:
+ * nothing changed. */
 int dp_lpm_set(struct dp_lpm *lpm, const struct ip_prefix *prefix, uint32_t value);
 /* Removes prefix. 0 or -ENOENT; needs no memory. */
 int dp_lpm_delete(struct dp_lpm *lpm, const struct ip_prefix *prefix);
