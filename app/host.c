@@ -41,7 +41,7 @@ static void set_nexthop(void *arg, uint32_t id, const struct mirror_nexthop *fro
 		break;
 	}
 	if (dp_set_nexthop(gateway->dp, id, &nexthop) != 0)
-		log_error("out of memory: a next hop is out of date");
+		log_error("out of memory: packets for a next hop are left to the host");
 }
 
 static void delete_prefix(void *arg, const struct ip_prefix *prefix)

@@ -440,21 +440,22 @@ int dp_clear_allowed_ip(struct dp *dp, unsigned interface, const struct ip_prefi
 
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop)
 {
-	struct dp_nexthop *copy = NULL;
+	struct dp_nexthop *copy = NULL, *old;
 	assert(id < LIMIT_NEXTHOPS);
-	if (dp_reclaim_reserve(dp->reclaim, 1) != 0)
-		return -ENOMEM;
-	if (nexthop != NULL) {
+	int error = dp_reclaim_reserve(dp->reclaim, 1);
+	if (error == 0 && nexthop != NULL) {
 		copy = rte_malloc("wg_nexthop", sizeof(*copy), 0);
 		if (copy == NULL)
-			return -ENOMEM;
-		*copy = *nexthop;
+			error = -ENOMEM;
+		else
+			*copy = *nexthop;
 	}
 	if (dp->nexthops_end <= id)
 		dp->nexthops_end = id + 1;
-	retire(dp, release_memory, NULL,
-		atomic_exchange_explicit(&dp->nexthops[id], copy, memory_order_acq_rel));
-	return 0;
+	old = atomic_exchange_explicit(&dp->nexthops[id], copy, memory_order_acq_rel);
+	if (old != NULL)
+		(void)dp_reclaim_retire(dp->reclaim, release_memory, NULL, old);
+	return error;
 }
 
 bool dp_nexthop_was_used(struct dp *dp, uint32_t id)

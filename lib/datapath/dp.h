@@ -254,7 +254,8 @@ int dp_set_allowed_ip(struct dp *dp, const struct ip_prefix *prefix, uint32_t id
 /* It is nobody's in this interface. 0 or -ENOENT. */
 int dp_clear_allowed_ip(struct dp *dp, unsigned interface, const struct ip_prefix *prefix);
 
-/* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM. */
+/* Copies the next hop; NULL: DP_NEXTHOP_HOST. id below LIMIT_NEXTHOPS. 0 or -ENOMEM: then it is
+ * DP_NEXTHOP_HOST, and the one before may never be freed. */
 int dp_set_nexthop(struct dp *dp, uint32_t id, const struct dp_nexthop *nexthop);
 /* Whether a worker sent to this next hop since the last such question. */
 bool dp_nexthop_was_used(struct dp *dp, uint32_t id);

@@ -85,12 +85,33 @@ static void peer_is_unpublished(void **state)
 	assert_null(dp_find_peer(rig.dp, 1));
 }
 
+/* Would catch plain packets that go on to where the next hop was. */
+static void next_hop_is_the_hosts(void **state)
+{
+	struct dp_nexthop moved = *atomic_load(&rig.dp->nexthops[7]);
+	struct packet packet;
+	struct dp_mbuf info;
+	(void)state;
+	moved.ether[5]++;
+	assert_int_equal(dp_set_nexthop(rig.dp, 7, &moved), -ENOMEM);
+	receive_from(&rig.far[1]);
+	ring_take(tun(0), &packet, &info);
+	assert_int_equal(info.kind, DP_HOST_PACKET);
+	assert_quiet();
+	none_left = false;
+	assert_int_equal(dp_set_nexthop(rig.dp, 7, &moved), 0);
+	receive_from(&rig.far[1]);
+	sink_take(1, &packet);
+	assert_memory_equal(packet.bytes, moved.ether, 6);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, full_setup, full_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(session_is_unpublished),
 		TEST(peer_is_unpublished),
+		TEST(next_hop_is_the_hosts),
 	};
 	return cmocka_run_group_tests(tests, rig_eal_start, rig_eal_stop);
 }
