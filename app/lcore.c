@@ -68,10 +68,20 @@ static bool has_cpu_to_itself(unsigned lcore_id)
 	return true;
 }
 
+static uint32_t relayed_ports(const struct lcore *lcore, unsigned id)
+{
+	uint32_t relayed = 0;
+
+	for (unsigned p = 0; p < lcore->port_count; p++)
+		relayed |= (uint32_t)(id >= lcore->ports[p].tx_queues) << p;
+	return relayed;
+}
+
 int lcore_create(struct lcore *lcore, struct dp *dp, unsigned id, enum aead_backend backend)
 {
 	struct dp_worker_config config = {
 		.id = id,
+		.relayed = relayed_ports(lcore, id),
 		.backend = backend,
 		.send = send_frames,
 		.send_arg = lcore,

@@ -5,6 +5,7 @@
  * Multicast is left out: all of it passes the port's own host interface, and the kernel, which gets
  * the copies, would take part in it twice.
  *
+ * Sent frames are copied by the worker that has a queue of the port, whoever made them.
  * A copy that finds no buffer or no room in the ring is dropped by name; the frame never waits.
  * Private to lib/datapath. Thread: the worker's.
  */

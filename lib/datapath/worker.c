@@ -34,6 +34,7 @@ int dp_worker_create(struct dp *dp, const struct dp_worker_config *config, struc
 	worker->id = config->id;
 	/* Apart from the other workers' numbers: they send to the same addresses. */
 	worker->ip_id = (uint16_t)(config->id * (65536u / LIMIT_WORKERS));
+	worker->relayed = config->relayed;
 	worker->send = config->send;
 	worker->send_arg = config->send_arg;
 	rte_rcu_qsbr_thread_register(dp->qsbr, worker->id);
@@ -122,7 +123,8 @@ void dp_flush_port(struct dp_worker *worker, unsigned port)
 {
 	struct dp_tx *tx = &worker->tx[port];
 	unsigned n = tx->n;
-	dp_capture(worker, tx->mbufs, n);
+	if (likely((worker->relayed >> port & 1) == 0))
+		dp_capture(worker, tx->mbufs, n);
 	unsigned sent = worker->send(worker->send_arg, port, tx->mbufs, tx->n);
 	if (unlikely(sent < tx->n))
 		dp_drop(&worker->drops, tx->mbufs + sent, tx->n - sent, DP_DROP_TX_FULL);

@@ -27,7 +27,8 @@
 typedef uint16_t (*dp_send_fn)(void *arg, unsigned port, struct rte_mbuf **mbufs, uint16_t n);
 
 struct dp_worker_config {
-	unsigned id; /* below dp->workers */
+	unsigned id;	  /* below dp->workers */
+	uint32_t relayed; /* bit p: frames for port p are sent by way of another worker */
 	enum aead_backend backend;
 	dp_send_fn send;
 	void *send_arg;
@@ -66,6 +67,7 @@ struct dp_worker {
 	bool measuring; /* stages are counted in this burst */
 	struct dp_spread *spread;
 	uint32_t tx_pending; /* bit p: tx[p] is not empty */
+	uint32_t relayed;    /* as configured */
 	struct dp_tx tx[LIMIT_PORTS];
 	struct dp_stages stages;
 };

@@ -126,6 +126,41 @@ static void test_no_room(void **state)
 	assert_captured(&sent);
 }
 
+static uint16_t send_to_other(void *arg, unsigned port, struct rte_mbuf **mbufs, uint16_t n)
+{
+	struct dp_worker *other = arg;
+
+	for (uint16_t i = 0; i < n; i++)
+		*dp_mbuf(mbufs[i]) = (struct dp_mbuf){.kind = DP_TRANSMIT, .port = (uint8_t)port};
+	dp_input(other, mbufs, n);
+	dp_worker_flush(other);
+	return n;
+}
+
+/* A worker without a queue of the port hands over what it sends: copied once, not by both. */
+static void test_by_way_of_another(void **state)
+{
+	struct dp_worker_config config = {
+		.id = 1, .relayed = 1u << 0, .send = send_to_other, .send_arg = rig.worker};
+	struct dp_worker *worker;
+	struct packet frame, sent;
+	struct rte_mbuf *m;
+
+	(void)state;
+	assert_int_equal(dp_worker_create(rig.dp, &config, &worker), 0);
+	worker->now_ns = RIG_NOW_NS;
+	dp_set_capture(rig.dp, true);
+	make_plain(&frame, 100);
+	m = mbuf_from(&frame);
+	dp_receive(worker, 1, &m, 1);
+	dp_worker_flush(worker);
+	sink_take(0, &sent);
+	assert_captured(&frame);
+	assert_captured(&sent);
+	assert_quiet();
+	dp_worker_destroy(worker);
+}
+
 static void test_in_pieces(void **state)
 {
 	struct packet frame, sent;
@@ -157,6 +192,7 @@ int main(void)
 		TEST(test_only_while_on),
 		TEST(test_no_multicast),
 		TEST(test_no_room),
+		TEST(test_by_way_of_another),
 		TEST(test_in_pieces),
 	};
 
