@@ -53,7 +53,7 @@ struct dp_outer {
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
 	bool learned; /* [control rw once published] a worker's, and control has not heard of it */
-	uint32_t scope_id; /* via_kernel to a link-local address: the link; else 0 */
+	uint32_t scope_id; /* of a link-local address: the link; else 0 */
 };
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");
 

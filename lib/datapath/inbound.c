@@ -520,10 +520,10 @@ static void account_run(
 		atomic_store_explicit(&session->proven, true, memory_order_relaxed);
 		hint_confirm(worker, in, last);
 	}
+	uint32_t scope_id = dp_mbuf(in->mbufs[last])->scope_id;
 	if (unlikely(!dp_is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
-		    in->frames[last], in->header_len[last])))
-		dp_roam(worker, peer, in->frames[last], in->header_len[last],
-			dp_mbuf(in->mbufs[last])->scope_id);
+		    in->frames[last], in->header_len[last], scope_id)))
+		dp_roam(worker, peer, in->frames[last], in->header_len[last], scope_id);
 	if (unlikely(rekey_is_due(peer, session, worker->now_ns)))
 		dp_hint_rekey(worker, peer, session);
 }

@@ -16,29 +16,33 @@
 
 /* ---- the worker's side ---- */
 
-bool dp_is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
+/* A link-local address is that of another host on each link. */
+static inline bool is_same_link(
+	const struct dp_outer *outer, const uint8_t *src, bool ipv4, uint32_t scope_id)
 {
-	unsigned udp = header_len - UDP_HEADER_BYTES;
-	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
-	unsigned addr_len = ipv4 ? 4 : 16;
-	const uint8_t *received = frame + udp - 2 * addr_len; /* source, destination */
-	if (unlikely(outer == NULL || outer->header_len != header_len))
-		return false;
-	const uint8_t *sent = outer->header + udp - 2 * addr_len;
-	return ip_bytes_equal(ipv4, received, sent + addr_len) &&
-	       ip_bytes_equal(ipv4, received + addr_len, sent) &&
-	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
+	return ipv4 || likely((load_be16(src) & 0xffc0) != 0xfe80) || outer->scope_id == scope_id;
 }
 
 /* True when between the same addresses: then the way is the same, whatever the ports are. */
-static bool is_same_way(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len)
+static inline bool is_same_way(
+	const struct dp_outer *outer, const uint8_t *frame, unsigned header_len, uint32_t scope_id)
 {
 	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
 	unsigned addr_len = ipv4 ? 4 : 16;
-	unsigned at = header_len - UDP_HEADER_BYTES - 2 * addr_len;
-	return outer != NULL && outer->header_len == header_len &&
-	       ip_bytes_equal(ipv4, outer->header + at, frame + at + addr_len) &&
-	       ip_bytes_equal(ipv4, outer->header + at + addr_len, frame + at);
+	unsigned at = header_len - UDP_HEADER_BYTES - 2 * addr_len; /* source, destination */
+	if (unlikely(outer == NULL || outer->header_len != header_len))
+		return false;
+	return ip_bytes_equal(ipv4, frame + at, outer->header + at + addr_len) &&
+	       ip_bytes_equal(ipv4, frame + at + addr_len, outer->header + at) &&
+	       is_same_link(outer, frame + at, ipv4, scope_id);
+}
+
+bool dp_is_on_path(
+	const struct dp_outer *outer, const uint8_t *frame, unsigned header_len, uint32_t scope_id)
+{
+	unsigned udp = header_len - UDP_HEADER_BYTES;
+	return is_same_way(outer, frame, header_len, scope_id) &&
+	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
 }
 
 /* The way back along the frame. */
@@ -52,7 +56,7 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 	local.addr = path.local;
 	local.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
 	*out = (struct dp_outer){.via_kernel = true, .scope_id = path.remote.scope_id};
-	if (is_same_way(seen, frame, header_len)) {
+	if (is_same_way(seen, frame, header_len, scope_id)) {
 		/* But for learned, which is control's. */
 		*out = (struct dp_outer){.port = seen->port,
 			.mtu = seen->mtu,
@@ -81,7 +85,7 @@ void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *fram
 	struct dp *dp = worker->dp;
 	const struct dp_outer *seen = atomic_load_explicit(&peer->outer, memory_order_acquire);
 	void *spare = NULL;
-	while (!dp_is_on_path(seen, frame, header_len)) {
+	while (!dp_is_on_path(seen, frame, header_len, scope_id)) {
 		if (spare == NULL && rte_ring_dequeue(dp->spare_ring, &spare) != 0)
 			return;
 		learn(spare, seen, frame, header_len, scope_id);

@@ -22,9 +22,12 @@ struct dp_roam {
 	const struct dp_outer *replaced; /* NULL: there was none; or a spare one not needed */
 };
 
-/* True when the frame came from where outer leads to, and to where it starts from. outer NULL: no.
+/*
+ * True when the frame, which came by the link scope_id, is from where outer leads to, and to where
+ * it starts from. outer NULL: no.
  */
-bool dp_is_on_path(const struct dp_outer *outer, const uint8_t *frame, unsigned header_len);
+bool dp_is_on_path(
+	const struct dp_outer *outer, const uint8_t *frame, unsigned header_len, uint32_t scope_id);
 
 /*
  * An authenticated packet of the peer came in this frame, which is not on its path; scope_id: of

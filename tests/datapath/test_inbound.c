@@ -547,6 +547,18 @@ static void roaming(void **state)
 	memcpy(rig.far[3].addr, "\xfe\x80", 2);
 	memcpy(rig.far[3].our_addr, rig.far[2].our_addr, 16);
 	assert_roams(3, true, 70);
+	/* The same link-local address by another link, once more than not. */
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned port = i == 2 ? 0 : 2;
+		struct packet inner, frame;
+		make_inner(3, 4, 100, &inner);
+		far_seal(&rig.far[3], port, inner.bytes, inner.len, 0, &frame);
+		rig_receive(port, &frame);
+		assert_delivered(&inner);
+		assert_answered(3, true, 70 + port);
+		if (i != 1)
+			assert_told(3, 70 + port);
+	}
 	rig.far[3].outer_family = 4;
 	memcpy(rig.far[3].addr, home.addr, 16);
 	memcpy(rig.far[3].our_addr, "\xc0\0\x02\x01\0\0\0\0\0\0\0\0\0\0\0", 16);
