@@ -33,6 +33,9 @@
 /* Idle enough to help: a worker with a little traffic of its own does not let that wait. */
 #define EMPTY_TURNS_BEFORE_HELP 64
 
+/* Far from the 100 ms that bonds allow at most. */
+#define SEND_TURN_NS (10 * NS_PER_MS)
+
 /* dp_send_fn. A port with fewer queues than workers is reached through the worker that has one. */
 static uint16_t send_frames(void *arg, unsigned port_index, struct rte_mbuf **mbufs, uint16_t n)
 {
@@ -110,6 +113,22 @@ static void feel_pressure(struct lcore *lcore, bool full)
 		dp_spread_set(lcore->worker, false);
 }
 
+/*
+ * A bond sends its own frames (LACP's, one a call) only while it is called to send, be it nothing.
+ * By one queue is enough.
+ */
+static void send_turns(struct lcore *lcore)
+{
+	uint64_t now_ns = lcore->worker->now_ns;
+
+	if (lcore->worker->id != 0 || now_ns - lcore->send_turn_ns < SEND_TURN_NS)
+		return;
+	lcore->send_turn_ns = now_ns;
+	for (unsigned p = 0; p < lcore->port_count; p++)
+		if (lcore->ports[p].wants_turns)
+			(void)rte_eth_tx_burst(lcore->ports[p].id, 0, NULL, 0);
+}
+
 /* One turn; returns how many packets it found. */
 static unsigned turn(struct lcore *lcore)
 {
@@ -140,6 +159,7 @@ static unsigned turn(struct lcore *lcore)
 	full |= n >= FULL_BURST;
 	total += n;
 	dp_worker_flush(worker);
+	send_turns(lcore);
 	feel_pressure(lcore, full);
 	return total;
 }

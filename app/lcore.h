@@ -26,9 +26,10 @@ struct lcore {
 	struct dp_worker *worker;
 	const struct port *ports; /* by index, as the data path numbers them */
 	unsigned port_count, workers;
-	bool poll;	   /* never sleep */
-	bool may_help;	   /* no other worker shares its CPU */
-	unsigned pressure; /* [worker w] how long its bursts were full */
+	bool poll;	       /* never sleep */
+	bool may_help;	       /* no other worker shares its CPU */
+	unsigned pressure;     /* [worker w] how long its bursts were full */
+	uint64_t send_turn_ns; /* [worker w] when ports last had one: send_turns() */
 	_Atomic bool *quit;
 	struct lcore_stats stats;
 };

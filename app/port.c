@@ -258,6 +258,8 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 		return err;
 	port->room = (uint16_t)(rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM);
 	port->checksum_offload = (info.tx_offload_capa & TX_CHECKSUMS) == TX_CHECKSUMS;
+	/* LACP's: without them no switch sends to a bond, which then may never have to answer. */
+	port->wants_turns = strcmp(info.driver_name, "net_bonding") == 0;
 	err = configure(port, &info, workers);
 	if (err)
 		return failed(port, "configuring failed", err);

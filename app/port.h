@@ -23,6 +23,7 @@ struct port {
 	uint16_t mtu;	       /* before the start: the one wanted, 0: the device's own choice */
 	uint16_t room;	       /* of a packet buffer, for a frame */
 	bool checksum_offload; /* UDP checksums on transmission */
+	bool wants_turns;      /* its driver has frames of its own, which wait for a call to send */
 	bool link_up;	       /* as port_link_changed() said last */
 	struct rte_ether_addr mac;
 };

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Two workers: ports with one queue, which one of them reads, and ports with a queue for each."""
+"""
+Two workers: ports with one queue, which one of them reads, and ports with a queue for each; and bonds,
+whose driver lives on its callers' turns.
+"""
+import contextlib
+import socket
+
 import lab
 import pytest
+import wgpeer
 from test_gateway import tcp
 
 PORTS = {
@@ -103,3 +110,43 @@ def test_ends_cleanly_while_saturated(two_workers):
     # On saturated CPUs the kernel's rcu_barrier(), behind which a TUN device goes, waits for what
     # the namespaces of a whole run have left to be freed.
     assert site.gateway.stop(timeout=240) == 0, site.gateway.tail()
+
+
+def bond(mode):
+    """What makes outer0 a bond of one device, for lab.Gateway."""
+    return {"outer": [f"net_bonding0,mode={mode},slave=net_af_packet9"],
+            "eal": ["--vdev", "net_af_packet9,iface=v_out"]}
+
+
+def test_an_idle_bond_speaks_lacp(topology):
+    """Would catch a bond that no switch sends to, since it says nothing until it has to answer."""
+    def listen():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x8809))
+        sock.bind(("e0", 0x8809))
+        sock.setblocking(False)
+        return sock
+
+    sock, heard = wgpeer.in_namespace(topology.wan.name, listen), []
+    gateway = lab.Gateway(topology.gw, **bond(4))
+
+    def spoke(times):
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard.append(sock.recv(2048))
+        return len(heard) >= times
+
+    lab.wait_for("LACP, one a second", lambda: spoke(4))
+    assert all(frame[:6] == bytes.fromhex("0180c2000002") for frame in heard)
+    assert gateway.stop() == 0, gateway.tail()
+
+
+def test_traffic_by_a_bond(topology, monkeypatch):
+    class Gateway(lab.Gateway):
+        def __init__(self, namespace, _outer, inner, **options):
+            super().__init__(namespace, inner=inner, **bond(1), **options)
+
+    monkeypatch.setattr(lab, "Gateway", Gateway)
+    site = lab.Site(topology)
+    assert site.ping_through(), site.gateway.tail()
+    assert tcp(topology.wan, topology.lan, "10.1.0.2") > 1
+    assert site.gateway.stop() == 0, site.gateway.tail()
