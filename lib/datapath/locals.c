@@ -22,6 +22,13 @@ static int compare6(const void *a, const void *b)
 	return memcmp(a, b, 16);
 }
 
+/* 127.0.0.0/8 and ::1: what comes by a port can be for none of them (RFC 1122 section 3.2.1.3). */
+static bool is_loopback(const struct ip_addr *addr)
+{
+	static const uint8_t one[16] = {[15] = 1};
+	return addr->family == IP_V4 ? addr->bytes[0] == 127 : memcmp(addr->bytes, one, 16) == 0;
+}
+
 struct dp_locals *dp_locals_create(const struct ip_addr *addrs, unsigned n)
 {
 	struct dp_locals *locals = rte_zmalloc("wg_locals", sizeof(*locals) + n * 16ul, 0);
@@ -29,14 +36,14 @@ struct dp_locals *dp_locals_create(const struct ip_addr *addrs, unsigned n)
 		return NULL;
 	uint8_t *next = locals->bytes;
 	for (unsigned i = 0; i < n; i++) {
-		if (addrs[i].family != IP_V6)
+		if (addrs[i].family != IP_V6 || is_loopback(&addrs[i]))
 			continue;
 		memcpy(next, addrs[i].bytes, 16);
 		next += 16;
 		locals->n6++;
 	}
 	for (unsigned i = 0; i < n; i++) {
-		if (addrs[i].family != IP_V4)
+		if (addrs[i].family != IP_V4 || is_loopback(&addrs[i]))
 			continue;
 		memcpy(next, addrs[i].bytes, 4);
 		next += 4;

@@ -14,7 +14,7 @@
 
 struct dp_locals;
 
-/* Copies n addresses. NULL: no memory. Freed with rte_free(). */
+/* Copies n addresses, but for those of loopback. NULL: no memory. Freed with rte_free(). */
 struct dp_locals *dp_locals_create(const struct ip_addr *addrs, unsigned n);
 
 /* addr: the address as it stands in the header. locals may be NULL: none. */

@@ -523,6 +523,27 @@ static void assert_roams(unsigned id, bool by_kernel, uint32_t scope_id)
 	assert_answered(id, by_kernel, scope_id);
 }
 
+/* A host has them, but what comes by the wire is for none of them. */
+static void loopback_is_not_ours(void **state)
+{
+	static const char *const texts[] = {"127.0.0.1", "::1", "198.51.100.1", "2001:db8::1"};
+	struct ip_addr locals[4];
+	struct packet inner, frame;
+	(void)state;
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(ip_addr_parse(texts[i], &locals[i]));
+	assert_int_equal(dp_set_locals(rig.dp, locals, 4), 0);
+	for (unsigned id = 1; id <= 2; id++) {
+		struct far astray = rig.far[id];
+		memcpy(astray.our_addr, locals[id - 1].bytes, 16);
+		make_inner(id, 4, 100, &inner);
+		far_seal(&astray, 0, inner.bytes, 100, 0, &frame);
+		assert_to_tap(0, &frame);
+		receive_text(id, &inner);
+		assert_delivered(&inner);
+	}
+}
+
 static void roaming(void **state)
 {
 	(void)state;
@@ -911,6 +932,7 @@ int main(void)
 		TEST(routes_with_an_mtu),
 		TEST(congestion_marks),
 		TEST(confirm_hints),
+		TEST(loopback_is_not_ours),
 		TEST(roaming),
 		TEST(the_latest_place_counts),
 		TEST(control_does_not_undo_a_move),
