@@ -173,7 +173,7 @@ static void read_line(struct uapi_parser *parser)
 	else if (parser->state == STATE_GET)
 		rc = fail(parser, -EINVAL, "\"get=1\" takes no keys: an empty line must follow");
 	else if (!equals)
-		rc = fail(parser, -EINVAL, "must be key=value");
+		rc = fail(parser, -EPROTO, "must be key=value");
 	else
 		rc = read_key(parser, (struct span){line.at, n},
 			(struct span){equals + 1, line.len - n - 1});

@@ -161,7 +161,6 @@ static const struct {
 	{"fwmark=4294967296\n", "line 2: fwmark \"4294967296\": must be a number below 2^32"},
 	{"fwmark=0x1\n", "line 2: fwmark \"0x1\": must be a number below 2^32"},
 	{"replace_peers=false\n", "line 2: replace_peers \"false\": must be \"true\""},
-	{"listen_port=1\nlisten_port\n", "line 3: must be key=value"},
 	{"public_key=zz\n", "line 2: public_key \"zz\": must be 64 hexadecimal digits"},
 	{"public_key=" HEX_A "\npreshared_key=\n",
 		"line 3: preshared_key must be 64 hexadecimal digits"},
@@ -205,6 +204,20 @@ static void test_bad(void **state)
 		assert_int_equal(uapi_parser_request(parser), UAPI_REQUEST_GET);
 		uapi_parser_reset(parser);
 	}
+	uapi_parser_destroy(parser);
+}
+
+/* Not even a key: wireguard-go's answer, too. */
+static void test_no_key(void **state)
+{
+	static const char text[] = "set=1\nlisten_port=1\nlisten_port\nfoo=1\n\n";
+	struct uapi_parser *parser = uapi_parser_create();
+
+	(void)state;
+	feed(parser, text, strlen(text), 1000);
+	assert_int_equal(uapi_parser_request(parser), UAPI_REQUEST_BAD);
+	assert_int_equal(uapi_parser_errno(parser), -EPROTO);
+	assert_string_equal(uapi_parser_reason(parser), "line 3: must be key=value");
 	uapi_parser_destroy(parser);
 }
 
@@ -512,6 +525,7 @@ int main(void)
 		cmocka_unit_test(test_set_in_pieces),
 		cmocka_unit_test(test_requests_one_after_the_other),
 		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_no_key),
 		cmocka_unit_test(test_long_line),
 		cmocka_unit_test(test_not_the_protocol),
 		cmocka_unit_test(test_clearing_values),
