@@ -15,6 +15,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -141,8 +142,12 @@ class WireguardGo:
 
     def start(self):
         self.process = self.namespace.start("wireguard-go", "-f", self.name, log=f"{self.name}.log")
-        wait_for(f"wireguard-go {self.name}",
-                 lambda: run("wg", "show", self.name, check=False).returncode == 0)
+        wait_for(f"wireguard-go {self.name}", self.listens)
+
+    def listens(self):
+        """Not asked by way of `wg`, which removes a socket that is bound and does not listen yet."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            return sock.connect_ex(f"{SOCKETS}/{self.name}.sock") == 0
 
     def stop(self):
         self.namespace.lab.stop(self.process)
@@ -238,7 +243,6 @@ class Gateway:
 
     def telemetry(self, command):
         """The answer of one telemetry command, decoded."""
-        import socket
         path = f"/var/run/dpdk/{self.lab.prefix}-{self.name}/dpdk_telemetry.v2"
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
             sock.settimeout(10)
