@@ -38,7 +38,11 @@ ip link set lo up
 stty raw -echo < /dev/ttyS1
 exec < /dev/ttyS1 > /dev/ttyS1 2>&1
 echo "=up 0"
-while read -r command; do eval "$command" 2>&1; echo "=done $?"; done
+# A serial line may lose bytes: what is not as long as it should be is asked for again.
+while read -r length command; do
+	if [ "${#command}" = "$length" ]; then eval "$command" < /dev/null 2>&1; echo "=done $?"
+	else echo "=again 0"; fi
+done
 poweroff -f
 """
 
@@ -175,7 +179,7 @@ class Guest:
         self.monitor.settimeout(10)
         self.monitor.connect(monitor)
         self.command("qmp_capabilities")
-        self.answer("=up ", timeout=120)
+        self.answer("up", timeout=120)
 
     def alive(self):
         if self.process.poll() is not None:
@@ -187,9 +191,9 @@ class Guest:
             return file.read()[-2000:]
 
     def answer(self, mark, timeout):
-        """Reads up to the line that begins with mark; returns the text before and its number."""
+        """Reads up to a line of =mark and a number: (mark, the text before it, number)."""
         self.console.settimeout(timeout)
-        pattern = re.compile(rb"(?:^|\n)" + mark.encode() + rb"(\d+)\r?\n")
+        pattern = re.compile(rf"(?:^|\n)=({mark}) (\d+)\r?\n".encode())
         while not (found := pattern.search(self.pending)):
             try:
                 got = self.console.recv(65536)
@@ -200,13 +204,16 @@ class Guest:
             self.pending += got
         text = self.pending[:found.start()].decode(errors="replace").replace("\r", "")
         self.pending = self.pending[found.end():]
-        return text.strip(), int(found.group(1))
+        return found.group(1).decode(), text.strip(), int(found.group(2))
 
     def run(self, command, check=True, timeout=60):
         """Runs a line of shell in the guest and returns what it prints."""
-        assert "\n" not in command
-        self.console.sendall(command.encode() + b"\n")
-        text, status = self.answer("=done ", timeout)
+        assert "\n" not in command and command.isascii() and command == command.strip()
+        line = f"{len(command)} {command}\n".encode()
+        self.console.sendall(line)
+        while (answer := self.answer("done|again", timeout))[0] == "again":
+            self.console.sendall(line)
+        _, text, status = answer
         if check and status != 0:
             raise lab.LabError(f"guest: {command}: exit {status}: {text}")
         return text
