@@ -403,7 +403,8 @@ def uapi_socket(gateway):
 def telemetry_socket(gateway):
     """A client of the telemetry socket that has read its greeting."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.settimeout(20)
+    # It listens for one at a time: only a socket that blocks waits for its turn.
     sock.connect(f"/var/run/dpdk/{gateway.lab.prefix}-{gateway.name}/dpdk_telemetry.v2")
+    sock.settimeout(20)
     json.loads(sock.recv(1024))
     return sock

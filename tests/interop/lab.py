@@ -245,8 +245,9 @@ class Gateway:
         """The answer of one telemetry command, decoded."""
         path = f"/var/run/dpdk/{self.lab.prefix}-{self.name}/dpdk_telemetry.v2"
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as sock:
-            sock.settimeout(10)
+            # It listens for one at a time: only a socket that blocks waits for its turn.
             sock.connect(path)
+            sock.settimeout(10)
             limit = json.loads(sock.recv(1024))["max_output_len"]
             sock.send(command.encode())
             return json.loads(sock.recv(limit))[command.split(",")[0]]
