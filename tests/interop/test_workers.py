@@ -4,6 +4,7 @@ Two workers: ports with one queue, which one of them reads, and ports with a que
 whose driver lives on its callers' turns.
 """
 import contextlib
+import functools
 import socket
 
 import lab
@@ -19,17 +20,12 @@ PORTS = {
 
 
 @pytest.fixture(params=PORTS)
-def two_workers(topology, request, monkeypatch):
-    outer, inner = PORTS[request.param]
-
+def two_workers(topology, request):
     class Gateway(lab.Gateway):
         lcores = "0@0,1@1,2@0"
 
-        def __init__(self, namespace, _outer, _inner, **options):
-            super().__init__(namespace, outer, inner, **options)
-
-    monkeypatch.setattr(lab, "Gateway", Gateway)
-    return lab.Site(topology)
+    outer, inner = PORTS[request.param]
+    return lab.Site(topology, outer=outer, inner=inner, gateway=Gateway)
 
 
 def workers(site):
@@ -112,10 +108,12 @@ def test_ends_cleanly_while_saturated(two_workers):
     assert site.gateway.stop(timeout=240) == 0, site.gateway.tail()
 
 
+BONDED = functools.partial(lab.Gateway, eal=["--vdev", "net_af_packet9,iface=v_out"])
+
+
 def bond(mode):
-    """What makes outer0 a bond of one device, for lab.Gateway."""
-    return {"outer": [f"net_bonding0,mode={mode},slave=net_af_packet9"],
-            "eal": ["--vdev", "net_af_packet9,iface=v_out"]}
+    """outer0 of a BONDED gateway: a bond of one device."""
+    return [f"net_bonding0,mode={mode},slave=net_af_packet9"]
 
 
 def test_an_idle_bond_speaks_lacp(topology):
@@ -127,7 +125,7 @@ def test_an_idle_bond_speaks_lacp(topology):
         return sock
 
     sock, heard = wgpeer.in_namespace(topology.wan.name, listen), []
-    gateway = lab.Gateway(topology.gw, **bond(4))
+    gateway = BONDED(topology.gw, bond(4))
 
     def spoke(times):
         with contextlib.suppress(BlockingIOError):
@@ -140,13 +138,8 @@ def test_an_idle_bond_speaks_lacp(topology):
     assert gateway.stop() == 0, gateway.tail()
 
 
-def test_traffic_by_a_bond(topology, monkeypatch):
-    class Gateway(lab.Gateway):
-        def __init__(self, namespace, _outer, inner, **options):
-            super().__init__(namespace, inner=inner, **bond(1), **options)
-
-    monkeypatch.setattr(lab, "Gateway", Gateway)
-    site = lab.Site(topology)
+def test_traffic_by_a_bond(topology):
+    site = lab.Site(topology, outer=bond(1), gateway=BONDED)
     assert site.ping_through(), site.gateway.tail()
     assert tcp(topology.wan, topology.lan, "10.1.0.2") > 1
     assert site.gateway.stop() == 0, site.gateway.tail()
