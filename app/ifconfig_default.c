@@ -13,6 +13,7 @@
 
 #include <linux/fib_rules.h>
 
+#include "log.h"
 #include "policy.h"
 #include "rtnl.h"
 
@@ -233,13 +234,18 @@ static int add_rules_of(struct ifconfig *ifconfig, struct interface *interface, 
 
 /*
  * The reverse path filter is to judge what comes for our sockets with their mark. Where it cannot
- * be set (a container's read-only /proc) nothing is lost unless the filter is on, which is the
- * operator's to know.
+ * be told (a container's read-only /proc/sys) nothing is lost unless the filter is strict.
  */
 static void set_src_valid_mark(struct interface *interface)
 {
-	if (src_valid_mark_is_off())
-		interface->set_src_valid_mark |= write_flag(SRC_VALID_MARK, '1');
+	if (!src_valid_mark_is_off())
+		return;
+	if (write_flag(SRC_VALID_MARK, '1'))
+		interface->set_src_valid_mark = true;
+	else
+		log_warning("%s: %s cannot be set to 1: where rp_filter is 1, the host drops what "
+			    "peers send it through outer ports",
+			interface->name, SRC_VALID_MARK);
 }
 
 int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,

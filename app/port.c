@@ -219,6 +219,35 @@ static int check_capabilities(const struct port *port, const struct rte_eth_dev_
 	return 0;
 }
 
+/*
+ * Devices that get frames by all queues they were made with, whether somebody reads them or not:
+ * the other end (the kernel, a guest) spreads them. Others are told how many are in use.
+ */
+static const struct {
+	const char *driver, *argument;
+} fixed_queues[] = {
+	{"net_af_packet", "qpairs"},
+	{"net_af_xdp", "queue_count"},
+	{"net_pcap", "rx_iface"},
+	{"net_vhost", "queues"},
+};
+
+static int check_queues(
+	const struct port *port, const struct rte_eth_dev_info *info, unsigned workers)
+{
+	for (size_t i = 0; i < RTE_DIM(fixed_queues); i++) {
+		if (strcmp(info->driver_name, fixed_queues[i].driver) != 0 ||
+			info->max_rx_queues <= workers)
+			continue;
+		log_error("port %s: it receives by %u queues, and there are workers for %u: what "
+			  "comes by the others would be lost; give it %u (%s), or EAL more lcores",
+			port->device, info->max_rx_queues, workers, workers,
+			fixed_queues[i].argument);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 /* What the rest of the program wants to know of a started port. */
 static int learn(struct port *port)
 {
@@ -253,7 +282,7 @@ int port_start(struct port *port, unsigned workers, struct rte_mempool *pool)
 		return failed(port, "reading its capabilities failed", err);
 	err = check_capabilities(port, &info);
 	if (!err)
-		err = port_shared_check_queues(port, &info, workers);
+		err = check_queues(port, &info, workers);
 	if (err)
 		return err;
 	port->room = (uint16_t)(rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM);

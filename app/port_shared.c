@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "port_shared.h"
 
-#include <errno.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,17 +63,6 @@ static bool is_shared(const struct rte_eth_dev_info *info)
 {
 	return strcmp(info->driver_name, "net_af_packet") == 0 ||
 	       strcmp(info->driver_name, "net_pcap") == 0;
-}
-
-int port_shared_check_queues(
-	const struct port *port, const struct rte_eth_dev_info *info, unsigned workers)
-{
-	if (!is_shared(info) || info->max_rx_queues <= workers)
-		return 0;
-	log_error("port %s: it receives by %u queues, and there are workers for %u: what comes by "
-		  "the others would be lost; give it fewer (qpairs=%u), or EAL more lcores",
-		port->device, info->max_rx_queues, workers, workers);
-	return -EINVAL;
 }
 
 void port_shared_check(const struct port *port)

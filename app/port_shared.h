@@ -7,14 +7,6 @@
 #define APP_PORT_SHARED_H
 
 struct port;
-struct rte_eth_dev_info;
-
-/*
- * The kernel spreads frames over all queues that such a device was made with, whether somebody
- * reads them or not. 0, or -EINVAL after a line that says what to do.
- */
-int port_shared_check_queues(
-	const struct port *port, const struct rte_eth_dev_info *info, unsigned workers);
 
 /* A warning with the commands that are missing, if any are. */
 void port_shared_check(const struct port *port);

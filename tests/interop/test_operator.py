@@ -242,6 +242,21 @@ def test_rules_of_a_crash_go_at_the_next_start(bench):
     assert rules() == before and mark() == mark_before
 
 
+def test_default_route_with_proc_read_only(bench):
+    """As in a container: it works but for strict reverse path filters, which is told."""
+    config = write(bench, f"{bench.short}.conf", f"[Interface]\nPrivateKey = {KEY}\nAddress = "
+                   f"10.0.0.1/24\n[Peer]\nPublicKey = {lab.keypair()[1]}\nAllowedIPs = 0.0.0.0/0\n")
+    program = bench.gw.start("unshare", "-m", "sh", "-c", """set -e
+mount --bind /proc/sys /proc/sys
+mount -o remount,bind,ro /proc/sys
+exec "$@"
+""", "sh", PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0", "--config", config, log="proc")
+    text = lab.wait_for("the ready line", lambda: "ready: " in read(program) and read(program))
+    assert text.count("src_valid_mark cannot be set to 1") == 1, text
+    assert bench.gw.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip() == "0"
+    assert bench.stop(program) == 0
+
+
 # --- Signals, and the service manager ---
 
 def test_signals(bench):

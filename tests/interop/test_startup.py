@@ -77,13 +77,14 @@ def test_port_without_a_mac(bench):
     assert "port net_ring0: it has no MAC address" in lines[0]
 
 
-def test_more_queues_than_workers(bench):
-    """The kernel spreads frames over all of them, and nobody would read what comes by the second."""
-    argv = [a + ",qpairs=2" if "net_af" in a else a for a in eal(bench)]
-    status, lines = start(bench.gw, *argv, "--", "--outer", "net_af_packet0", "--interface",
-                          bench.short)
+@pytest.mark.parametrize("name, argument", [("net_af_packet0", "qpairs"), ("net_vhost0", "queues")])
+def test_more_queues_than_workers(bench, name, argument):
+    """The other end spreads frames over all of them, and nobody would read what comes by the second."""
+    device = {"net_af_packet0": "iface=v_out", "net_vhost0": f"iface={bench.dir}/vhost.sock"}[name]
+    argv = [a if "net_af" not in a else f"{name},{device},{argument}=2" for a in eal(bench)]
+    status, lines = start(bench.gw, *argv, "--", "--outer", name, "--interface", bench.short)
     assert status == 1 and len(lines) == 1, lines
-    assert "port net_af_packet0: it receives by 2 queues" in lines[0] and "qpairs=1" in lines[0]
+    assert f"port {name}: it receives by 2 queues" in lines[0] and f"1 ({argument})" in lines[0]
 
 
 def test_bad_config_line(bench):
