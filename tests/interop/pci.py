@@ -21,8 +21,8 @@ import lab
 
 PMDS = ("bus_pci", "bus_vdev", "mempool_ring", "mempool_stack", "net_e1000", "net_virtio",
         "net_vmxnet3")
-MODULES = ("tun", "virtio_pci", "vfio_pci", "vfio_iommu_type1", "uio_pci_generic", "e1000e", "8021q",
-           "vrf", "wireguard")
+MODULES = ("tun", "vhost_net", "virtio_pci", "vfio_pci", "vfio_iommu_type1", "uio_pci_generic", "e1000e",
+           "8021q", "vrf", "wireguard")
 ALLOWED = "10.1.0.0/24,10.9.0.0/24,fd01::/64,fd09::/64"
 OUTSIDE = ("192.0.2.1:51820", "[2001:db8:1::1]:51820")
 # A program takes so long to start at most: qemu is not alone on its CPUs.
@@ -37,6 +37,7 @@ class Nic:
         self.queues, self.spreads, self.lcores = queues, spreads, lcores
         self.offload = True  # of UDP checksums
         self.outer, self.inner = (f"0000:00:{at:02x}.0" for at in (slot, slot + 1))
+        self.eal = f"-a {self.outer} -a {self.inner}"
 
 
 NICS = {
@@ -120,13 +121,11 @@ class Capture:
 
 
 class GuestHost:
-    """A network namespace of the guest's, with a NIC that the guest's kernel has."""
+    """A network namespace of the guest's with this link, which the guest's kernel has."""
 
-    def __init__(self, guest, name, device):
-        self.guest, self.name = guest, name
-        self.nic = guest.run(f"ls /sys/bus/pci/devices/{device}/net")
-        guest.run(f"ip netns add {name}; ip link set {self.nic} netns {name};"
-                  f"ip -n {name} link set {self.nic} up")
+    def __init__(self, guest, name, link):
+        self.guest, self.name, self.nic = guest, name, link
+        guest.run(f"ip netns add {name}; ip link set {link} netns {name}; ip -n {name} link set {link} up")
 
     def run(self, command, **options):
         return self.guest.run(f"ip netns exec {self.name} {command}", **options)
@@ -162,8 +161,9 @@ class PciSite(lab.Lab):
         self.running = None
         for nic in ALL_NICS.values():
             self.bind(nic, nic.driver)
-        self.guest_wan = GuestHost(self.guest, "wan", KERNEL.outer)
-        self.guest_lan = GuestHost(self.guest, "lan", KERNEL.inner)
+        self.guest_wan, self.guest_lan = (
+            GuestHost(self.guest, name, self.guest.run(f"ls /sys/bus/pci/devices/{device}/net"))
+            for name, device in (("wan", KERNEL.outer), ("lan", KERNEL.inner)))
         self.guest.run("echo 1 > /proc/sys/net/ipv4/ip_forward;"
                        "echo 1 > /proc/sys/net/ipv6/conf/all/forwarding")
         self.private_key, self.public_key = lab.keypair()
@@ -195,8 +195,8 @@ class PciSite(lab.Lab):
         assert os.path.basename(bound) == (driver or ""), bound
 
     def command_line(self, nic, *options):
-        return (f"dpdk-wg --in-memory --lcores '{nic.lcores}' -a {nic.outer} -a {nic.inner} -- "
-                f"--outer {nic.outer} --inner {nic.inner} {' '.join(options)}")
+        return (f"dpdk-wg --in-memory --lcores '{nic.lcores}' {nic.eal} -- --outer {nic.outer} "
+                f"--inner {nic.inner} {' '.join(options)}")
 
     def start(self, nic, *options, mtu=1420):
         if self.running:

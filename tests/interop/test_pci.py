@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """dpdk-wg on NICs, in a guest with emulated ones: see pci.py."""
+import copy
 import hashlib
 import os
 import struct
@@ -8,7 +9,7 @@ import guest as guests
 import lab
 import pytest
 from full import FULL
-from pci import NICS, OUTSIDE, START_S, Nic, PciSite, ping
+from pci import NICS, OUTSIDE, START_S, GuestHost, Nic, PciSite, ping
 
 FILE_BYTES = 300007
 
@@ -339,6 +340,32 @@ def test_vrf(lab_with_guest):
         site.end()
         # The first VRF has made a rule that stays.
         guest.run("ip link del blue; ip rule del pref 1000; ip -6 rule del pref 1000")
+
+
+def test_vhost_net(lab_with_guest):
+    """virtio-user on the kernel's vhost-net as inner port: a TAP, here a namespace's only link."""
+    site, guest = lab_with_guest, lab_with_guest.guest
+    nic = copy.copy(NICS["virtio"])
+    nic.inner, nic.lcores = "net_virtio_user0", "0@0,1@1"
+    nic.eal = (f"-a {nic.outer} --vdev net_virtio_user0,path=/dev/vhost-net,iface=host0,queue_size=1024,"
+               "mac=02:00:00:00:00:01")
+    site.start(nic)
+    behind = GuestHost(guest, "behind", "host0")
+    try:
+        behind.set_up("host0", "10.1.0.3/24", "fd01::3/64")
+        for gateway in ("10.1.0.1", "fd01::1"):
+            behind.ip(f"route add default via {gateway}")
+        for size in (56, 1360):
+            for address in ("10.1.0.3", "fd01::3"):
+                assert ping(site.wan, address, size), site.report()
+            for address in ("10.9.0.2", "fd09::2"):
+                assert behind.ping(address, size), site.report()
+        port = site.telemetry("/wg/port,inner0")
+        assert port["device"] == nic.inner, port
+        assert "dpdk-wg: warning" not in site.log(), site.log()
+    finally:
+        site.end()
+        guest.run("ip netns del behind")
 
 
 def refused(site, command):
