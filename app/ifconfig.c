@@ -95,6 +95,7 @@ int ifconfig_apply(struct ifconfig *ifconfig, const struct ifconfig_request *req
 	struct interface *interface = interface_create(request);
 	int error;
 
+	message[0] = '\0';
 	if (!interface) {
 		snprintf(message, IFCONFIG_MESSAGE_BYTES, "%s: out of memory", request->name);
 		return -ENOMEM;
@@ -134,6 +135,7 @@ int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
 {
 	struct interface *interface = ifconfig_find(ifconfig, ifindex);
 
+	message[0] = '\0';
 	if (interface)
 		return routes_add(ifconfig, interface, prefixes, n, message);
 	snprintf(message, IFCONFIG_MESSAGE_BYTES, "interface %u was not set up here", ifindex);

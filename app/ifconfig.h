@@ -61,8 +61,9 @@ struct ifconfig *ifconfig_create(void);
 void ifconfig_destroy(struct ifconfig *ifconfig);
 
 /*
- * Sets up one interface, once. 0; or a negative errno with nothing of it left, and in message one
- * line without a newline that says which step failed and what would be right.
+ * Sets up one interface, once. 0, and message is empty or a warning; or a negative errno with
+ * nothing of it left, and in message one line without a newline that says which step failed and
+ * what would be right.
  */
 int ifconfig_apply(struct ifconfig *ifconfig, const struct ifconfig_request *request,
 	char message[IFCONFIG_MESSAGE_BYTES]);

@@ -13,7 +13,6 @@
 
 #include <linux/fib_rules.h>
 
-#include "log.h"
 #include "policy.h"
 #include "rtnl.h"
 
@@ -236,15 +235,16 @@ static int add_rules_of(struct ifconfig *ifconfig, struct interface *interface, 
  * The reverse path filter is to judge what comes for our sockets with their mark. Where it cannot
  * be told (a container's read-only /proc/sys) nothing is lost unless the filter is strict.
  */
-static void set_src_valid_mark(struct interface *interface)
+static void set_src_valid_mark(struct interface *interface, char *message)
 {
 	if (!src_valid_mark_is_off())
 		return;
 	if (write_flag(SRC_VALID_MARK, '1'))
 		interface->set_src_valid_mark = true;
 	else
-		log_warning("%s: %s cannot be set to 1: where rp_filter is 1, the host drops what "
-			    "peers send it through outer ports",
+		snprintf(message, IFCONFIG_MESSAGE_BYTES,
+			"%s: %s cannot be set to 1: where rp_filter is 1, the host drops what "
+			"peers send it through outer ports",
 			interface->name, SRC_VALID_MARK);
 }
 
@@ -264,7 +264,7 @@ int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,
 		if (error == 0)
 			done[count++] = family;
 		if (error == 0 && family == IP_V4)
-			set_src_valid_mark(interface);
+			set_src_valid_mark(interface, message);
 	}
 	if (error == 0)
 		return 0;

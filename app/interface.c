@@ -210,21 +210,28 @@ static void follow_default_route(struct interface *interface)
 		failed(interface, "marking its sockets for the default route failed", err);
 }
 
+/* All or none. */
+static int try_routes(
+	const struct interface *interface, const struct ip_prefix *prefixes, uint32_t n)
+{
+	char message[IFCONFIG_MESSAGE_BYTES];
+	int err = ifconfig_add_routes(interface->gateway->ifconfig, interface->tun.ifindex,
+		prefixes, n, message);
+
+	/* Of several another try will tell which. */
+	if (message[0] != '\0' && (err == 0 || n == 1))
+		log_warning("%s", message);
+	return err;
+}
+
 /* All at once; where one is refused, one by one, so that it holds up no other. */
 static void add_routes(
 	const struct interface *interface, const struct ip_prefix *prefixes, uint32_t n)
 {
-	struct ifconfig *ifconfig = interface->gateway->ifconfig;
-	char message[IFCONFIG_MESSAGE_BYTES];
-
-	if (n == 0 ||
-		ifconfig_add_routes(ifconfig, interface->tun.ifindex, prefixes, n, message) == 0)
+	if (n == 0 || try_routes(interface, prefixes, n) == 0 || n == 1)
 		return;
-	for (uint32_t i = 0; i < n; i++) {
-		if (ifconfig_add_routes(
-			    ifconfig, interface->tun.ifindex, &prefixes[i], 1, message) != 0)
-			log_warning("%s", message);
-	}
+	for (uint32_t i = 0; i < n; i++)
+		(void)try_routes(interface, &prefixes[i], 1);
 }
 
 /* Moves those that have an owner to the front; returns how many. */
@@ -306,6 +313,8 @@ static int configure_host(
 		log_error("%s", message);
 		return err;
 	}
+	if (message[0] != '\0')
+		log_warning("%s", message);
 	follow_default_route(interface);
 	return 0;
 }
