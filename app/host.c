@@ -15,6 +15,7 @@
 #include "interface.h"
 #include "log.h"
 #include "mirror.h"
+#include "options.h"
 
 /* How long a change of a port's link may take to be seen. */
 #define LINKS_EVERY_NS (250 * NS_PER_MS)
@@ -103,11 +104,10 @@ static void interface_mtu_changed(struct gateway *gateway, unsigned index, uint3
 	dp_interface_set_mtu(gateway->dp, index, (uint16_t)RTE_MIN(mtu, most));
 	if (mtu <= most)
 		return;
+	uint32_t wanted = RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES);
 	log_warning("%s: its MTU is set back to %u, what packet buffers hold: for %u start with "
 		    "MTU = %u in its file, or --mtu %u",
-		tun->name, most, RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES),
-		RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES),
-		RTE_MIN(mtu, (uint32_t)LIMIT_INNER_BYTES));
+		tun->name, most, wanted, wanted, wanted);
 	int err = hostif_set_mtu(tun, (uint16_t)most);
 	if (err)
 		log_error("%s: setting its MTU failed: %s", tun->name, strerror(-err));
@@ -277,7 +277,7 @@ static int make_capture(struct gateway *gateway)
 	for (unsigned i = 0; i < gateway->port_count; i++)
 		if (gateway->ports[i].mtu > mtu)
 			mtu = gateway->ports[i].mtu;
-	int err = make_hostif(&gateway->capture, HOSTIF_CAPTURE, "capture0", NULL, mtu);
+	int err = make_hostif(&gateway->capture, HOSTIF_CAPTURE, OPTIONS_CAPTURE_NAME, NULL, mtu);
 	if (!err)
 		host_exchange_attach_netdev(
 			gateway->exchange, DP_NETDEV_CAPTURE, &gateway->capture);

@@ -215,8 +215,8 @@ static int try_routes(
 	const struct interface *interface, const struct ip_prefix *prefixes, uint32_t n)
 {
 	char message[IFCONFIG_MESSAGE_BYTES];
-	int err = ifconfig_add_routes(interface->gateway->ifconfig, interface->tun.ifindex,
-		prefixes, n, message);
+	int err = ifconfig_add_routes(
+		interface->gateway->ifconfig, interface->tun.ifindex, prefixes, n, message);
 
 	/* Of several another try will tell which. */
 	if (message[0] != '\0' && (err == 0 || n == 1))

@@ -525,6 +525,10 @@ static int check_whole(struct reader *reader)
 	if (options->interface_count == 0)
 		return fail(
 			reader, "no WireGuard interface: give --config FILE or --interface NAME");
+	for (unsigned i = 0; options->capture && i < options->interface_count; i++)
+		if (strcmp(options->interfaces[i].name, OPTIONS_CAPTURE_NAME) == 0)
+			return fail(reader, "--capture: the name " OPTIONS_CAPTURE_NAME
+					    " is a WireGuard interface's: choose another for that");
 	/* A check is of what is given; a config file may be checked alone. */
 	if (options->mode == OPTIONS_RUN && options->outer_count == 0)
 		return fail(reader, "no port for encrypted traffic: give --outer DEV");

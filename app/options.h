@@ -15,6 +15,7 @@
 #include "crypto/aead_batch.h"
 
 #define OPTIONS_NAME_BYTES    16 /* IFNAMSIZ */
+#define OPTIONS_CAPTURE_NAME  "capture0"
 #define OPTIONS_MESSAGE_BYTES 320
 
 /* Exit statuses of the program. */
@@ -50,7 +51,7 @@ struct options {
 	bool dumpable;	 /* core dumps and debuggers of the same user are allowed */
 	bool no_seccomp; /* system calls are not filtered */
 	bool clamp_mss;	 /* TCP connections are offered what fits the tunnel */
-	bool capture;	 /* there is an interface to capture frames on */
+	bool capture;	 /* there is an interface to capture frames on: OPTIONS_CAPTURE_NAME */
 	unsigned handshake_lcores[LIMIT_HANDSHAKE_LCORES]; /* EAL's numbers, ascending */
 	unsigned handshake_lcore_count;
 	enum aead_backend aead;

@@ -22,6 +22,7 @@
 #include "host_exchange.h"
 #include "interface.h"
 #include "log.h"
+#include "mirror.h"
 #include "options.h"
 #include "uapi/keytext.h"
 #include "wg/verdict.h"
@@ -348,6 +349,7 @@ static void describe_worker(const struct lcore *lcore, struct rte_tel_data *data
 	add_u64(data, prefix, "outbound_packets", c->outbound_packets);
 	add_u64(data, prefix, "outbound_bytes", c->outbound_bytes);
 	add_u64(data, prefix, "outbound_cycles", c->outbound_cycles);
+	add_u64(data, prefix, "input_cycles", c->input_cycles);
 	add_u64(data, prefix, "aead_cycles", c->aead_cycles);
 	add_u64(data, prefix, "plain_packets", c->plain_packets);
 	add_u64(data, prefix, "host_packets", c->host_packets);
@@ -461,6 +463,27 @@ static int answer_host(struct gateway *gateway, const char *params, struct rte_t
 	return 0;
 }
 
+/* --- /wg/mirror --- */
+
+static int answer_mirror(struct gateway *gateway, const char *params, struct rte_tel_data *data)
+{
+	struct mirror_stats stats;
+
+	if (refuse_parameters(params) != 0)
+		return -EINVAL;
+	mirror_get_stats(gateway->mirror, &stats);
+	rte_tel_data_start_dict(data);
+	rte_tel_data_add_dict_u64(data, "prefixes", stats.prefixes);
+	rte_tel_data_add_dict_u64(data, "routes", stats.routes);
+	rte_tel_data_add_dict_u64(data, "neighbours", stats.neighbours);
+	rte_tel_data_add_dict_u64(data, "next_hops", stats.nexthops);
+	rte_tel_data_add_dict_u64(data, "events", stats.events);
+	rte_tel_data_add_dict_u64(data, "overruns", stats.overruns);
+	rte_tel_data_add_dict_u64(data, "dumps", stats.dumps);
+	rte_tel_data_add_dict_u64(data, "probed", stats.probes);
+	return 0;
+}
+
 /* --- /wg/port,netdev name --- */
 
 static int answer_port(struct gateway *gateway, const char *params, struct rte_tel_data *data)
@@ -503,6 +526,7 @@ COMMAND(handshakers)
 COMMAND(stages)
 COMMAND(host)
 COMMAND(port)
+COMMAND(mirror)
 
 static const struct {
 	const char *name;
@@ -519,6 +543,7 @@ static const struct {
 	{"/wg/stages", stages,
 		"Cycles and packets of each stage since switched on. Parameter: on, off or none"},
 	{"/wg/host", host, "Counters of a host interface. Parameter: its name"},
+	{"/wg/mirror", mirror, "What is known of the host's network by netlink. No parameters"},
 	{"/wg/port", port, "A port. Parameter: the name of its host interface"},
 };
 

@@ -173,9 +173,9 @@ static inline struct wg_session *dp_session_in_slot(const struct dp *dp, uint32_
 }
 
 /* Tells control; false when the ring is full. */
-bool dp_send_hint(struct dp_worker *worker, const struct dp_hint *hint);
+bool dp_send_hint(
+	struct dp_worker *worker, enum dp_hint_kind kind, const struct wg_session *session);
 /* Asks for a new session, once in the life of this one unless control clears the mark. */
-void dp_hint_rekey(
-	struct dp_worker *worker, const struct dp_peer *peer, struct wg_session *session);
+void dp_hint_rekey(struct dp_worker *worker, struct wg_session *session);
 
 #endif

@@ -179,16 +179,14 @@ struct dp {
 	uint32_t roam_spares; /* control's: how many are in spare_ring, in use, or in roam_ring */
 };
 
-/* What a worker saw. Lossy and idempotent: the next packet raises it again. */
+/* What a worker saw of a session. Lossy and idempotent: the next packet raises it again. */
 enum dp_hint_kind {
-	DP_HINT_REKEY,	 /* peer_id: its current session is old or nearly used up */
-	DP_HINT_CONFIRM, /* local_index: the first packet on it was authenticated */
+	DP_HINT_REKEY,	 /* it is old or nearly used up */
+	DP_HINT_CONFIRM, /* the first packet on it was authenticated */
 };
 
 struct dp_hint {
 	uint8_t kind; /* enum dp_hint_kind */
-	uint8_t interface;
-	uint32_t peer_id;
 	uint32_t local_index;
 };
 

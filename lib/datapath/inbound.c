@@ -483,17 +483,6 @@ static void accept(struct dp_worker *worker, struct inbound *in)
 	dp_drop_batch(worker, &replayed, DP_DROP_REPLAYED);
 }
 
-static void hint_confirm(struct dp_worker *worker, const struct inbound *in, unsigned i)
-{
-	struct dp_hint hint = {
-		.kind = DP_HINT_CONFIRM,
-		.interface = in->interface[i],
-		.peer_id = in->peers[i]->id,
-		.local_index = in->sessions[i]->local_index,
-	};
-	dp_send_hint(worker, &hint);
-}
-
 /* Whitepaper section 6.2: the initiator renews early when it receives with the current session. */
 static inline bool rekey_is_due(
 	const struct dp_peer *peer, const struct wg_session *session, uint64_t now_ns)
@@ -518,14 +507,14 @@ static void account_run(
 
 	if (unlikely(!atomic_load_explicit(&session->confirmed, memory_order_relaxed))) {
 		atomic_store_explicit(&session->proven, true, memory_order_relaxed);
-		hint_confirm(worker, in, last);
+		(void)dp_send_hint(worker, DP_HINT_CONFIRM, session);
 	}
 	uint32_t scope_id = dp_mbuf(in->mbufs[last])->scope_id;
 	if (unlikely(!dp_is_on_path(atomic_load_explicit(&peer->outer, memory_order_acquire),
 		    in->frames[last], in->header_len[last], scope_id)))
 		dp_roam(worker, peer, in->frames[last], in->header_len[last], scope_id);
 	if (unlikely(rekey_is_due(peer, session, worker->now_ns)))
-		dp_hint_rekey(worker, peer, session);
+		dp_hint_rekey(worker, session);
 }
 
 /* ---- decap: true length and ECN; keepalives end here ---- */

@@ -489,7 +489,7 @@ static void account(struct dp_worker *worker, const struct dp_tunnel_burst *burs
 		worker->counters.outbound_bytes += bytes;
 		if (unlikely(rekey_is_due(
 			    burst->sessions[i], burst->counters[end - 1], worker->now_ns)))
-			dp_hint_rekey(worker, burst->peers[i], burst->sessions[i]);
+			dp_hint_rekey(worker, burst->sessions[i]);
 	}
 	worker->counters.outbound_packets += burst->n;
 }

@@ -151,21 +151,17 @@ void dp_stage_count(struct dp_stages *stages, enum dp_stage stage, unsigned n)
 	stages->last = now;
 }
 
-bool dp_send_hint(struct dp_worker *worker, const struct dp_hint *hint)
+bool dp_send_hint(
+	struct dp_worker *worker, enum dp_hint_kind kind, const struct wg_session *session)
 {
-	struct dp_hint copy = *hint;
-	return rte_ring_enqueue_elem(worker->dp->hint_ring, &copy, sizeof(copy)) == 0;
+	struct dp_hint hint = {.kind = (uint8_t)kind, .local_index = session->local_index};
+
+	return rte_ring_enqueue_elem(worker->dp->hint_ring, &hint, sizeof(hint)) == 0;
 }
 
-void dp_hint_rekey(struct dp_worker *worker, const struct dp_peer *peer, struct wg_session *session)
+void dp_hint_rekey(struct dp_worker *worker, struct wg_session *session)
 {
-	struct dp_hint hint = {
-		.kind = DP_HINT_REKEY,
-		.interface = peer->interface,
-		.peer_id = peer->id,
-		.local_index = session->local_index,
-	};
 	if (!atomic_load_explicit(&session->rekey_asked, memory_order_relaxed) &&
-		dp_send_hint(worker, &hint))
+		dp_send_hint(worker, DP_HINT_REKEY, session))
 		atomic_store_explicit(&session->rekey_asked, true, memory_order_relaxed);
 }

@@ -41,8 +41,8 @@ struct dp_counters {
 	uint64_t plain_packets;			   /* sent on a port in the plain, opened or not */
 	uint64_t host_packets, control_packets;	   /* handed on */
 	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, for frames from ports */
-	uint64_t input_cycles;			   /* the same for in_ring */
-	uint64_t aead_cycles;			   /* of these, in the AEAD */
+	uint64_t input_cycles;			   /* the same for in_ring, either way */
+	uint64_t aead_cycles;			   /* of these three, in the AEAD */
 	uint64_t helped_packets; /* sealed or opened for other workers: spread.h */
 };
 

@@ -41,8 +41,9 @@ struct wg_session {
 	uint32_t remote_index;
 	bool initiator;	     /* we began this handshake: rekeying is ours */
 	_Atomic bool proven; /* [workers w] so says a worker, and control is being told */
-	_Atomic bool
-		rekey_asked; /* [worker w] a rekey hint went out; [control w] cleared on retry */
+	/* [workers w] a rekey hint went out; [control w] cleared where none of its handshakes runs
+	 */
+	_Atomic bool rekey_asked;
 };
 
 static_assert(offsetof(struct wg_session, replay.blocks) == WG_CACHE_LINE,

@@ -469,8 +469,8 @@ static void rekey_hints(void **state)
 				assert_int_equal(hint_take(&hint), due);
 				if (due) {
 					assert_int_equal(hint.kind, DP_HINT_REKEY);
-					assert_int_equal(hint.peer_id, 1);
-					assert_int_equal(hint.interface, 0);
+					assert_int_equal(hint.local_index,
+						rig.far[1].session.local_index);
 				}
 			}
 		}
@@ -483,8 +483,7 @@ static void rekey_hints(void **state)
 	rig_receive(1, &frame);
 	sink_take(0, &sealed);
 	assert_true(hint_take(&hint));
-	assert_int_equal(hint.peer_id, 3);
-	assert_int_equal(hint.interface, 1);
+	assert_int_equal(hint.local_index, rig.far[3].session.local_index);
 }
 
 static void packets_in_pieces(void **state)

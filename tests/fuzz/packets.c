@@ -111,7 +111,7 @@ void packets_end(void (*on_frame)(unsigned port, const struct packet *frame))
 	empty(rig.dp->handshake_ring);
 	empty(rig.dp->control_ring);
 	while (hint_take(&hint))
-		MUST(hint.kind <= DP_HINT_CONFIRM && hint.peer_id < RIG_PEERS);
+		MUST(hint.kind <= DP_HINT_CONFIRM);
 	while (dp_take_roam(rig.dp, &roamed, &path))
 		MUST(roamed < RIG_PEERS && path.remote.addr.family == path.local.family);
 	dp_reclaim_poll(rig.dp->reclaim, UINT_MAX);

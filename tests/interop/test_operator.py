@@ -432,6 +432,22 @@ def test_scatter_only_where_a_frame_needs_it(bench):
 
 # --- Telemetry ---
 
+def test_telemetry_of_the_mirror(bench):
+    """It follows the host: one route more is one prefix more, by an event, not by reading all anew."""
+    gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
+    bench.gw.set_up("outer0", "192.0.2.1/24")
+
+    def known():
+        return gateway.telemetry("/wg/mirror")
+
+    lab.wait_for("the address to be known", lambda: (now := known()) == known() and now["routes"] > 0)
+    before = known()
+    bench.gw.ip("route", "add", "198.51.100.0/24", "dev", "outer0")
+    after = lab.wait_for("the route", lambda: (now := known())["routes"] == before["routes"] + 1 and now)
+    assert after["prefixes"] == before["prefixes"] + 1 and after["events"] > before["events"]
+    assert after["dumps"] == before["dumps"] and after["overruns"] == 0
+
+
 def test_telemetry_says_what_is_wrong(bench):
     gateway = lab.Gateway(bench.gw, ["v_out"], config=f"[Interface]\nPrivateKey = {KEY}\n")
     for command, told in (
@@ -441,6 +457,7 @@ def test_telemetry_says_what_is_wrong(bench):
             (f"/wg/peers,{gateway.name},-1", '"-1" is no number'),
             ("/wg/peers," + "x" * 40, "no interface"), ("/wg/peer,abc", "base64"),
             (f"/wg/peer,{lab.keypair()[1]}", "no interface has a peer"),
+            ("/wg/mirror,1", "no parameters"),
             ("/wg/handshakers", "no handshake lcores"), ("/wg/handshakers,1", "no parameters"),
             ("/wg/lcores,one", "no number"), ("/wg/lcores,1", "workers 0 to 0"),
             ("/wg/stages,maybe", "on, off or none"), ("/wg/host,eth9", '"eth9"'),

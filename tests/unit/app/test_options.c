@@ -204,6 +204,8 @@ static const struct {
 		"--interface outer0: the name outer0 is taken: choose another, as wg0"},
 	{"dpdk-wg -- --config inner12.conf",
 		"--config inner12.conf: the name inner12 is taken: choose another, as wg0"},
+	{"dpdk-wg -- --outer 0 --interface capture0 --capture",
+		"--capture: the name capture0 is a WireGuard interface's: choose another for that"},
 	{"dpdk-wg -- --interface lo",
 		"--interface lo: the name lo is taken: choose another, as wg0"},
 	{"dpdk-wg -- --interface wg/0",
