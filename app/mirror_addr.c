@@ -8,9 +8,12 @@
 static struct rtnl_addr *addr_find(const struct addrs *addrs, const struct rtnl_addr *addr)
 {
 	for (unsigned i = 0; i < addrs->n; i++) {
-		if (addrs->list[i].ifindex == addr->ifindex &&
-			ip_addr_equal(&addrs->list[i].addr, &addr->addr))
-			return &addrs->list[i];
+		struct rtnl_addr *at = &addrs->list[i];
+
+		if (at->ifindex == addr->ifindex && at->bits == addr->bits &&
+			ip_addr_equal(&at->addr, &addr->addr) &&
+			ip_addr_equal(&at->far, &addr->far))
+			return at;
 	}
 	return NULL;
 }

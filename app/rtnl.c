@@ -199,6 +199,9 @@ bool rtnl_parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out)
 	addr = attrs[IFA_LOCAL] ? attrs[IFA_LOCAL] : attrs[IFA_ADDRESS];
 	if (!netlink_get_addr(addr, ifa->ifa_family, &out->addr))
 		return false;
+	if (!netlink_get_addr(attrs[IFA_ADDRESS], ifa->ifa_family, &out->far))
+		out->far = out->addr;
+	out->bits = ifa->ifa_prefixlen;
 	flags = netlink_get_u32(attrs[IFA_FLAGS], ifa->ifa_flags);
 	out->ifindex = ifa->ifa_index;
 	out->usable = !(flags & IFA_F_DADFAILED) &&

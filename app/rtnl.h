@@ -30,9 +30,12 @@ struct rtnl_link {
 };
 
 /* Sockets take it (not tentative, not a duplicate). */
+/* An IPv4 address may be there several times, with other lengths or other ends. */
 struct rtnl_addr {
 	uint32_t ifindex;
 	struct ip_addr addr;
+	struct ip_addr far; /* of a point-to-point link; otherwise the same */
+	uint8_t bits;
 	bool usable;
 };
 

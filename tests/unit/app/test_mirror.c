@@ -74,6 +74,13 @@ static void test_events(void **state)
 		"route add 8.8.8.8/32 via 192.0.2.2 src 172.16.5.5",
 		"addr del 172.16.5.5/30 dev inner0", /* takes the route along, silently */
 		"-6 addr add fd00:5::1/64 dev outer0 nodad",
+		/* one address twice */
+		"addr add 172.16.6.1/25 dev inner0",
+		"addr add 172.16.6.1/24 dev inner0",
+		"addr del 172.16.6.1/25 dev inner0",
+		"addr add 172.16.6.1 peer 172.16.6.9/32 dev inner0",
+		"addr del 172.16.6.1/24 dev inner0",
+		"addr del 172.16.6.1 peer 172.16.6.9/32 dev inner0",
 		/* interfaces */
 		"link set outer0 down", /* takes its IPv4 routes along, silently */
 		"link set outer0 up",
