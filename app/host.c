@@ -124,8 +124,10 @@ static void link_changed(void *arg, uint32_t ifindex, uint32_t mtu, bool up)
 		interface_set_down(gateway->interfaces[i], !up);
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
-		if (gateway->taps[i].ifindex == ifindex)
-			port_mtu_changed(gateway, i, mtu);
+		if (gateway->taps[i].ifindex != ifindex)
+			continue;
+		port_mtu_changed(gateway, i, mtu);
+		dp_set_port_down(gateway->dp, i, !up);
 	}
 }
 
@@ -141,10 +143,12 @@ static void link_gone(void *arg, uint32_t ifindex)
 		}
 	}
 	for (unsigned i = 0; i < gateway->port_count; i++) {
-		if (gateway->taps[i].ifindex == ifindex)
-			log_warning("%s was removed from the host: what its port receives for the "
-				    "host is dropped",
-				gateway->taps[i].name);
+		if (gateway->taps[i].ifindex != ifindex)
+			continue;
+		dp_set_port_down(gateway->dp, i, true);
+		log_warning("%s was removed from the host: its port receives nothing any more, "
+			    "until a restart",
+			gateway->taps[i].name);
 	}
 }
 
@@ -197,6 +201,7 @@ static void publish_port(struct gateway *gateway, unsigned index)
 		.offload_udp = port->checksum_offload,
 		.scope_id = gateway->taps[index].ifindex,
 		.mtu = port->mtu,
+		.down = true, /* until somebody sets its TAP up */
 	};
 
 	memcpy(config.mac, &port->mac, sizeof(config.mac));

@@ -230,6 +230,12 @@ void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu)
 	atomic_store_explicit(&dp->ports[port].mtu, mtu, memory_order_relaxed);
 }
 
+void dp_set_port_down(struct dp *dp, unsigned port, bool down)
+{
+	assert(port < LIMIT_PORTS);
+	atomic_store_explicit(&dp->ports[port].down, down, memory_order_relaxed);
+}
+
 int dp_add_interface(struct dp *dp, unsigned id, uint16_t mtu)
 {
 	assert(id < LIMIT_INTERFACES);

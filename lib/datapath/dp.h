@@ -113,6 +113,7 @@ struct dp_port {
 	uint8_t mac[6];
 	uint32_t scope_id;    /* kernel's index of its TAP: scope of link-local peers behind it */
 	_Atomic uint16_t mtu; /* [control w, workers r] largest IP packet */
+	_Atomic bool down;    /* [control w, workers r] nothing is received */
 };
 
 enum dp_nexthop_kind {
@@ -196,9 +197,10 @@ int dp_create(unsigned workers, struct dp **out);
 /* No worker runs any more. Frees what is still published but for sessions and activities. */
 void dp_destroy(struct dp *dp);
 
-/* Sets a port before workers start; mtu is copied too. */
+/* Sets a port before workers start; mtu and down are copied too. */
 void dp_set_port(struct dp *dp, unsigned port, const struct dp_port *config);
 void dp_set_port_mtu(struct dp *dp, unsigned port, uint16_t mtu);
+void dp_set_port_down(struct dp *dp, unsigned port, bool down);
 
 /* Makes an interface with an empty cryptokey routing table, interfaces[id].allowed. 0 or -ENOMEM.
  */

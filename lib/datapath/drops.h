@@ -16,6 +16,7 @@ struct rte_mbuf;
 
 /* X(enumerator, telemetry name, description) */
 #define DP_DROPS(X)                                                                                \
+	X(DP_DROP_PORT_DOWN, "port_down", "host interface of the port is down")                    \
 	/* Inbound, before the authentication barrier */                                           \
 	X(DP_DROP_MESSAGE_LENGTH, "message_length",                                                \
 		"datagram's length does not fit its message type")                                 \

@@ -63,10 +63,15 @@ static unsigned next_burst(unsigned left)
 void dp_receive(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n)
 {
 	struct dp_counters *counters = &worker->counters;
-	bool outer = worker->dp->ports[port].outer;
+	const struct dp_port *config = &worker->dp->ports[port];
+	bool outer = config->outer;
 	uint64_t begin = rte_rdtsc();
 	dp_stages_begin(worker);
 	dp_capture(worker, mbufs, n);
+	if (unlikely(atomic_load_explicit(&config->down, memory_order_relaxed))) {
+		dp_drop(&worker->drops, mbufs, n, DP_DROP_PORT_DOWN);
+		return;
+	}
 	for (unsigned i = 0; i < n; i += LIMIT_BURST) {
 		if (outer)
 			dp_inbound(worker, port, mbufs + i, next_burst(n - i));

@@ -438,15 +438,30 @@ def test_neighbours_flushed(site, link):
     recovers(site, change, *both_ways(site), bound=20)
 
 
+def passed_by_workers(site, way):
+    counters = site.gateway.telemetry("/wg/lcores")
+    return sum(value for name, value in counters.items() if name.endswith(f"_{way}_packets"))
+
+
 def test_link_of_a_port_down_and_up(site):
     """The host takes a port's link down: nothing passes; up again: all of it does."""
-    gw, lan = site.topology.gw, site.topology.lan
+    gw, lan, wan = site.topology.gw, site.topology.lan, site.topology.wan
     connected(site)
-    for link, addresses in (("inner0", site.topology.GW_INNER), ("outer0", site.topology.GW_OUTER)):
+    for link, addresses, sender, gateway, far, counter in (
+            ("inner0", site.topology.GW_INNER, lan, "10.1.0.1", "10.9.0.2", "outbound"),
+            ("outer0", site.topology.GW_OUTER, wan, "192.0.2.1", "10.1.0.2", "inbound")):
+        # Who sends does not ask for the gateway's MAC address, which would end the matter.
+        mac = gw.ip_json("link", "show", link)[0]["address"]
+        sender.ip("neigh", "replace", gateway, "lladdr", mac, "dev", "e0", "nud", "permanent")
         gw.ip("link", "set", link, "down")
         lab.wait_for("silence", lambda: not lan.ping("10.9.0.2", count=1, deadline=1))
+        dropped, passed = site.gateway.drops()["port_down"], passed_by_workers(site, counter)
+        assert not sender.ping(far, count=50, interval=0.02, deadline=1)
+        assert site.gateway.drops()["port_down"] >= dropped + 20
+        assert passed_by_workers(site, counter) == passed
         gw.ip("link", "set", link, "up")
         gw.set_up(link, *addresses)  # the kernel forgets IPv6 addresses
+        sender.ip("neigh", "del", gateway, "dev", "e0")
         connected(site)
         before = slow(site.gateway)
         assert site.ping_through()
