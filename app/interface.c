@@ -128,14 +128,19 @@ static int set_sockets(void *arg, const struct uapi_config *config)
 	uint16_t port = config->set_listen_port && config->listen_port != 0
 				? config->listen_port
 				: interface->socket.port;
-	/* As in Linux: who asks for another port may have moved. */
-	if (port != interface->socket.port)
-		forget_sources(interface);
-	if (interface->down)
+	bool moved = port != interface->socket.port;
+	int err = 0;
+
+	if (!interface->down && (moved || !interface->socket_open)) {
+		err = open_socket(interface, port, fwmark);
+	} else {
 		interface->socket.port = port;
-	else if (port != interface->socket.port || !interface->socket_open)
-		return open_socket(interface, port, fwmark);
-	return set_mark(interface, fwmark);
+		err = set_mark(interface, fwmark);
+	}
+	/* As in Linux: who asks for another port may have moved. */
+	if (err == 0 && moved)
+		forget_sources(interface);
+	return err;
 }
 
 static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)

@@ -178,6 +178,7 @@ void forwarding_tell(struct mirror *mirror)
 	}
 }
 
+/* With the longest names no longer than a string of DPDK's telemetry: 127 characters. */
 const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 {
 	struct side *side = side_of(mirror, (uint8_t)family);
@@ -195,8 +196,8 @@ const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 			family == IP_V4 ? "net.ipv4.ip_forward" : "net.ipv6.conf.all.forwarding");
 	else if (barred && if_indextoname(barred->ifindex, device))
 		snprintf(side->hint, sizeof(side->hint),
-			"%s is forwarded by the kernel, slowly: it is told not to from %s (sysctl "
-			"-w net.ipv4.conf.%s.forwarding=1 changes that)",
+			"%s is forwarded by the kernel, slowly: but not from %s (sysctl -w "
+			"net.ipv4.conf.%s.forwarding=1)",
 			name, device, device);
 	else if (side->rules_known && !side->policy.plain)
 		snprintf(side->hint, sizeof(side->hint),
@@ -205,8 +206,8 @@ const char *mirror_forwarding_hint(struct mirror *mirror, enum ip_family family)
 			name, option, side->policy.stranger);
 	else if (fib_own_tables_stray(mirror->fib, family))
 		snprintf(side->hint, sizeof(side->hint),
-			"%s is forwarded by the kernel, slowly: a table of an own default route "
-			"has further routes (see ip%s route show table %u)",
+			"%s is forwarded by the kernel, slowly: an own default route's table has "
+			"more routes (see ip%s route show table %u)",
 			name, option, side->policy.own_tables[0]);
 	else
 		return NULL;

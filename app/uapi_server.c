@@ -471,8 +471,9 @@ static bool is_served(const struct sockaddr_un *address)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return true;
-	/* EAGAIN: its backlog is full, so there is one. */
-	served = connect(fd, (const void *)address, sizeof(*address)) == 0 || errno == EAGAIN;
+	/* Somebody is there also where the backlog is full, or where we may not ask. */
+	served = connect(fd, (const void *)address, sizeof(*address)) == 0 ||
+		 (errno != ECONNREFUSED && errno != ENOENT);
 	close(fd);
 	return served;
 }

@@ -64,6 +64,20 @@ def spoken(topology):
     assert made.gateway.stop() == 0, made.gateway.tail()
 
 
+def test_source_stays_when_a_port_is_refused(spoken):
+    """Somebody has it: nothing is changed."""
+    holder = spoken.topology.gw.start("python3", "-c", "import socket, time\n"
+                                      "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                                      "s.bind(('', 51999))\nprint('bound', flush=True)\ntime.sleep(60)",
+                                      log="holder")
+    lab.wait_for("the holder", lambda: "bound" in open(holder.log, encoding="utf-8").read())
+    assert spoken.source() == (spoken.SECOND, PORT)
+    with pytest.raises(lab.LabError):
+        spoken.gateway.set("listen-port", "51999")
+    for _ in range(3):
+        assert spoken.source() == (spoken.SECOND, PORT)
+
+
 @pytest.mark.parametrize("change,port", [(["fwmark", "7"], PORT), (["listen-port", "51999"], 51999)],
                          ids=["fwmark", "listen-port"])
 def test_source_is_chosen_anew_after_a_change(spoken, change, port):

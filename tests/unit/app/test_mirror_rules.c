@@ -54,7 +54,7 @@ static void test_rules(void **state)
 	run("ip route add 10.10.0.0/16 dev wg0 table 51820");
 	settle(&s);
 	assert_false(s.table.forwarding_v4);
-	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "further routes"));
+	assert_non_null(strstr(mirror_forwarding_hint(s.mirror, IP_V4), "more routes"));
 	run("ip route del 10.10.0.0/16 dev wg0 table 51820");
 	settle(&s);
 	assert_true(s.table.forwarding_v4);

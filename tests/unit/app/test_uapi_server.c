@@ -481,6 +481,28 @@ static void test_another_program_serves(void **state)
 	close(fd);
 }
 
+/* Its user may not ask it, and could replace it. */
+static void test_another_users_program_serves(void **state)
+{
+	struct world *world = *state;
+	struct uapi_server *other = uapi_server_create(world->directory);
+	struct uapi_server_hooks hooks = hooks_of(world);
+	struct stat before, after;
+
+	if (geteuid() != 0)
+		skip();
+	assert_int_equal(stat(world->path, &before), 0);
+	assert_int_equal(chmod(world->directory, 0777), 0);
+	assert_int_equal(seteuid(65534), 0);
+	int err = uapi_server_add(other, world->name, world->device, &hooks);
+	assert_int_equal(seteuid(0), 0);
+	assert_int_equal(err, -EADDRINUSE);
+	uapi_server_destroy(other);
+	assert_int_equal(chmod(world->directory, 0755), 0);
+	assert_int_equal(stat(world->path, &after), 0);
+	assert_int_equal(after.st_ino, before.st_ino);
+}
+
 /* A program that is too busy to answer at once is not taken for a dead one. */
 static void test_another_program_is_busy(void **state)
 {
@@ -777,6 +799,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_mode, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_directory_of_others, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_serves, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(
+			test_another_users_program_serves, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_another_program_is_busy, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_stale_socket, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_listens_when_found, set_up, tear_down),
