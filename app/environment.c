@@ -131,6 +131,9 @@ int environment_start(const struct options *options, char **argv)
 	(void)rte_set_application_usage_hook(print_help);
 	if (!options->eal_log_level)
 		(void)rte_log_set_level_pattern("lib.*", RTE_LOG_WARNING);
+	/* By itself EAL writes to both, and under systemd both are the journal. */
+	if (!options->eal_syslog)
+		(void)rte_openlog_stream(stderr);
 	int copy = options->eal_prints ? -1 : mute();
 	int rc = start_eal(options, argv);
 	int error = rte_errno;

@@ -455,6 +455,7 @@ static void read_eal(struct reader *reader)
 	struct options *options = reader->options;
 
 	options->eal_log_level = eal_has(reader, "--log-level");
+	options->eal_syslog = eal_has(reader, "--syslog");
 	options->eal_prints = eal_has(reader, "-h") || eal_has(reader, "--log-level=help");
 	for (int i = 2; i < options->eal_argc; i++)
 		options->eal_prints |= strcmp(reader->argv[i - 1], "--log-level") == 0 &&

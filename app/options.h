@@ -40,6 +40,7 @@ struct options {
 	int eal_argc;	    /* arguments that are EAL's, the program's name included */
 	bool eal_prints;    /* EAL is asked for a list (its -h): it prints and ends */
 	bool eal_log_level; /* the operator says what EAL logs */
+	bool eal_syslog;    /* and wants it in the system's log */
 	const char *outer[LIMIT_PORTS];
 	unsigned outer_count;
 	const char *inner[LIMIT_PORTS];

@@ -58,6 +58,17 @@ def read(program):
         return file.read()
 
 
+def test_systemd_unit(tmp_path):
+    """systemd understands every line of it."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is missing")
+    unit = tmp_path / "dpdk-wg.service"
+    with open(os.path.join(lab.ROOT, "config/dpdk-wg.service"), encoding="utf-8") as file:
+        unit.write_text(file.read().replace("/usr/local/bin/dpdk-wg", "/bin/true"))
+    done = lab.run("systemd-analyze", "verify", "--man=no", unit, check=False)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
 # --- EAL's part of the command line ---
 
 def test_a_wrong_eal_option(bench):
@@ -122,6 +133,37 @@ def test_quiet_unless_asked(bench):
         text = lab.wait_for("the ready line", lambda p=program: "ready: " in read(p) and read(p))
         assert ("EAL: " in text) == chatter, text
         assert bench.stop(program) == 0
+
+
+@pytest.mark.parametrize("more", [[], ["--syslog", "daemon"]], ids=["alone", "asked"])
+def test_system_log(bench, more):
+    """Lines stand in the system's log only where that is asked for: the journal has standard error."""
+    path, dev = os.path.join(bench.dir, "log"), os.path.join(bench.dir, "dev")
+    os.mkdir(dev)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as log:
+        log.bind(path)
+        program = bench.gw.start("unshare", "-m", "sh", "-c", f"""set -e
+mount -t tmpfs tmpfs {dev}
+mkdir {dev}/net
+for file in null zero random urandom net/tun; do
+	touch {dev}/$file
+	mount --bind /dev/$file {dev}/$file
+done
+touch {dev}/log
+mount --bind {path} {dev}/log
+mount --rbind {dev} /dev
+exec "$@"
+""", "sh", PROGRAM, *eal(bench, *more), "--", "--outer", "net_af_packet0", "--interface", bench.short,
+                                 log="program")
+        lab.wait_for("the ready line", lambda: "ready: " in read(program))
+        assert bench.stop(program) == 0
+        got = b""
+        try:
+            while True:
+                got += log.recv(65536)
+        except BlockingIOError:
+            pass
+    assert (b"ready: " in got) == bool(more) and (got != b"") == bool(more), got
 
 
 def test_wg_quick_dpdk_tells_why(bench):

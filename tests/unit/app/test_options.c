@@ -116,7 +116,9 @@ static void test_help_of_eal(void **state)
 	assert_int_equal(parse(&options, "dpdk-wg --log-level help"), 0);
 	assert_true(options.eal_prints);
 	assert_int_equal(parse(&options, "dpdk-wg --log-level 5 -- --outer 0 --interface a"), 0);
-	assert_true(options.eal_log_level && !options.eal_prints);
+	assert_true(options.eal_log_level && !options.eal_prints && !options.eal_syslog);
+	assert_int_equal(parse(&options, "dpdk-wg --syslog user -- --outer 0 --interface a"), 0);
+	assert_true(options.eal_syslog);
 	assert_int_equal(parse(&options, "dpdk-wg -l 0 -- --outer 0 -h"), 0);
 	assert_int_equal(options.mode, OPTIONS_HELP);
 }
