@@ -120,17 +120,14 @@ enum field_prefix field_prefix(struct span span, struct ip_prefix *out)
 {
 	const char *slash = memchr(span.at, '/', span.len);
 	struct span address = {span.at, slash ? (size_t)(slash - span.at) : span.len};
-	char text[IP_ADDR_STRLEN];
-	uint64_t bits;
+	char text[IP_PREFIX_STRLEN];
+	struct ip_addr addr;
 
-	if (!to_string(address, text, sizeof(text)) || !ip_addr_parse(text, &out->addr))
+	if (to_string(span, text, sizeof(text)) && ip_prefix_parse(text, out))
+		return FIELD_PREFIX_OK;
+	if (!slash || !to_string(address, text, sizeof(text)) || !ip_addr_parse(text, &addr))
 		return FIELD_PREFIX_ADDRESS;
-	bits = ip_family_bits(out->addr.family);
-	if (slash &&
-		!field_number((struct span){slash + 1, span.len - address.len - 1}, bits, &bits))
-		return out->addr.family == IP_V4 ? FIELD_PREFIX_LENGTH_V4 : FIELD_PREFIX_LENGTH_V6;
-	out->bits = (uint8_t)bits;
-	return FIELD_PREFIX_OK;
+	return addr.family == IP_V4 ? FIELD_PREFIX_LENGTH_V4 : FIELD_PREFIX_LENGTH_V6;
 }
 
 const char *field_prefix_problem(enum field_prefix what)
