@@ -48,11 +48,9 @@
 
 /*
  * Under load (whitepaper section 5.3): so many handshake messages wait that the next turns are
- * taken. It lasts a second longer than that, as in Linux: a flood comes in waves, and a sender that
- * just got a cookie should still find it asked for.
+ * taken.
  */
 #define UNDER_LOAD_MESSAGES (4 * HANDSHAKES_A_TURN) /* for each handshake lcore, if any */
-#define UNDER_LOAD_NS	    NS_PER_SEC
 
 /* Rings are looked at after so long at the latest; nobody wakes control for them. */
 #define SLEEP_FIRST_NS	 (50 * NS_PER_US)
@@ -216,7 +214,7 @@ static unsigned take_handshakes(struct gateway *gateway, struct wg_time now)
 	struct rte_mbuf *frame;
 
 	if (is_under_load(gateway, rte_ring_count(ring)))
-		gateway->under_load_until_ns = now.mono_ns + UNDER_LOAD_NS;
+		gateway->under_load_until_ns = now.mono_ns + WG_UNDER_LOAD_NS;
 	while (n < wanted && rte_ring_sc_dequeue(ring, (void **)&frame) == 0) {
 		take_handshake(gateway, frame, now.mono_ns < gateway->under_load_until_ns, now);
 		n++;

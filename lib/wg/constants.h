@@ -41,6 +41,11 @@
 #define WG_COOKIE_SECRET_MAX_AGE_NS (120 * NS_PER_SEC)
 /* Kept back by the sender of a cookie for its message to arrive in time (as Linux does). */
 #define WG_COOKIE_LATENCY_NS (5 * NS_PER_SEC)
+/*
+ * Load lasts so long after it was last seen (as in Linux): a flood comes in waves, and a sender
+ * that just got a cookie should still find it asked for.
+ */
+#define WG_UNDER_LOAD_NS NS_PER_SEC
 
 /* Section 5.4.6: counters kept in the replay window; some must lie beyond it to be useful. */
 #define WG_REPLAY_WINDOW 8192

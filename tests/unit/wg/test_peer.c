@@ -51,6 +51,52 @@ static void test_retries_with_jitter_then_gives_up(void **state)
 	world_destroy(w);
 }
 
+static void random_ones(void *arg, void *buf, size_t len)
+{
+	(void)arg;
+	memset(buf, 0xff, len);
+}
+
+static void random_zeros(void *arg, void *buf, size_t len)
+{
+	(void)arg;
+	memset(buf, 0, len);
+}
+
+/* The ends of the jitter: a third of a second at most, down to none. */
+static void test_least_and_most_jitter(void **state)
+{
+	const struct {
+		void (*random)(void *arg, void *buf, size_t len);
+		uint64_t jitter_ns;
+	} ends[] = {{random_zeros, 0}, {random_ones, 333 * NS_PER_MS}};
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		struct world *w = world_create();
+		struct node *node = w->nodes[0];
+		uint64_t at;
+
+		node->env.random = ends[i].random;
+		w->cut = true;
+		world_send_packet(w, 0);
+		at = world_run_until_changed(w, &node->counts.initiations, 20 * SEC);
+		assert_int_equal(at, START_NS + 5 * SEC + ends[i].jitter_ns);
+		/* So also when a session is left without an answer. */
+		w->cut = false;
+		world_pump(w);
+		world_run_until_changed(w, &node->counts.initiations, 20 * SEC);
+		world_pump(w);
+		assert_non_null(world_current(w, 0));
+		w->cut = true;
+		at = w->now.mono_ns;
+		world_send_packet(w, 0);
+		assert_int_equal(world_run_until_changed(w, &node->counts.initiations, 20 * SEC),
+			at + 15 * SEC + ends[i].jitter_ns);
+		world_destroy(w);
+	}
+}
+
 /* Traffic does not undo the jitter: two ends with traffic would meet for ever. */
 static void test_retries_keep_jitter_under_traffic(void **state)
 {
@@ -493,6 +539,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_retries_with_jitter_then_gives_up),
+		cmocka_unit_test(test_least_and_most_jitter),
 		cmocka_unit_test(test_retries_keep_jitter_under_traffic),
 		cmocka_unit_test(test_packet_renews_attempts),
 		cmocka_unit_test(test_one_initiation_per_rekey_timeout),
