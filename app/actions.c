@@ -11,8 +11,9 @@
 #include "log.h"
 #include "neighbours.h"
 
-/* Handshake messages carry DSCP AF41, as in Linux. */
+/* As in Linux: initiations and responses carry DSCP AF41, cookie replies none. */
 #define HANDSHAKE_TRAFFIC_CLASS 0x88
+#define COOKIE_TRAFFIC_CLASS	0
 
 static void act(struct interface *interface, const struct wg_action *action);
 
@@ -168,8 +169,9 @@ static void act(struct interface *interface, const struct wg_action *action)
 
 	switch (action->kind) {
 	case WG_ACT_SEND:
-		interface_send(interface, &action->send.path, HANDSHAKE_TRAFFIC_CLASS,
-			action->send.data, action->send.len);
+		interface_send(interface, &action->send.path,
+			peer ? HANDSHAKE_TRAFFIC_CLASS : COOKIE_TRAFFIC_CLASS, action->send.data,
+			action->send.len);
 		break;
 	case WG_ACT_SESSION_PUBLISH:
 		dp_publish_session(dp, action->session);

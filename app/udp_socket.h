@@ -38,7 +38,7 @@ void udp_socket_close(struct udp_socket *socket);
 int udp_socket_set_mark(const struct udp_socket *socket, uint32_t fwmark);
 
 /*
- * Sends a datagram along path with this traffic class (DSCP and ECN, 0x88 for handshakes). A local
+ * Sends a datagram along path with this traffic class (DSCP and ECN). A local
  * address that the host has no more is let go of. 0 or a negative errno; never waits.
  */
 int udp_socket_send(const struct udp_socket *socket, const struct wg_path *path,

@@ -56,7 +56,7 @@ struct wg_path {
 
 enum wg_action_kind {
 	WG_ACT_NONE,
-	/* Send this handshake datagram (DSCP 0x88) along path. */
+	/* Send this handshake datagram along path: a peer's with traffic class 0x88, else 0. */
 	WG_ACT_SEND,
 	/* session can receive from now on: publish it under session->local_index. */
 	WG_ACT_SESSION_PUBLISH,

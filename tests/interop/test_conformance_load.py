@@ -6,8 +6,10 @@ import struct
 import time
 
 import lab
+import pytest
 import wgpeer
-from conformance import OUTER, OUTER4, PORT, WAN4, bench, drops, host, new  # noqa: F401 (fixtures)
+from conformance import (  # noqa: F401 (some are fixtures)
+    OTHER4, OTHER6, OUTER, OUTER4, OUTER6, PORT, WAN4, WAN6, bench, drops, host, new)
 from wgpeer import COOKIE_REPLY, INITIATION, RESPONSE, ProtocolError, flipped
 
 
@@ -85,6 +87,14 @@ def test_cookies_under_load(new, bench, host, drops, source):
     assert drops.since("handshake_cookie_sent") > 0
     connect_under_load(client, cookie)
     client.check(host)
+
+
+@pytest.mark.parametrize("address", [OUTER4, OTHER4, OUTER6, OTHER6])
+def test_cookies_leave_from_the_address_spoken_to(new, address):
+    """Whichever the kernel would choose; and without the class of other handshakes, as Linux's."""
+    client = new(source=WAN6[0] if ":" in address else WAN4[0], gateway=(address, PORT))
+    reply = answer_to(client, under_load(client, lambda: client.initiator().message()))
+    assert (reply.kind, reply.source, reply.tos) == (COOKIE_REPLY, client.gateway, 0)
 
 
 def test_cookie_is_bound_to_address_and_port(new):

@@ -535,6 +535,25 @@ static void test_roaming(void **state)
 	world_destroy(w);
 }
 
+/* Our next initiation leaves from where the peer reached us, and so does what we seal. */
+static void test_initiation_leaves_from_the_address_spoken_to(void **state)
+{
+	struct world *w = world_create();
+
+	(void)state;
+	world_send_packet(w, 0);
+	assert_int_equal(w->wire[0].source.family, IP_NONE);
+	world_pump(w);
+	world_live_to(w, START_NS + 120 * SEC);
+	world_send_packet(w, 0);
+	assert_int_equal(world_initiations(w, 0), 2);
+	assert_int_equal(w->sent, 2);
+	for (unsigned i = 0; i < 2; i++)
+		assert_true(ip_addr_equal(&w->wire[i].source, &w->endpoints[0].addr));
+	assert_int_equal(wg_message_type_of(w->wire[1].data, w->wire[1].len), WG_MSG_INITIATION);
+	world_destroy(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,6 +577,7 @@ int main(void)
 		cmocka_unit_test(test_session_dies_at_180_s),
 		cmocka_unit_test(test_message_limits),
 		cmocka_unit_test(test_roaming),
+		cmocka_unit_test(test_initiation_leaves_from_the_address_spoken_to),
 	};
 
 	int failed = cmocka_run_group_tests_name("peer: handshakes whole", tests, NULL, NULL);

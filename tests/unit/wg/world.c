@@ -27,6 +27,11 @@ static void on_send(
 	d->to = world_other(node->id);
 	d->path.remote = w->endpoints[node->id];
 	d->path.local = w->endpoints[world_other(node->id)].addr;
+	d->source = path->local;
+	/* An answer leaves from where the question went. */
+	if (wg_message_type_of(data, len) == WG_MSG_RESPONSE ||
+		wg_message_type_of(data, len) == WG_MSG_COOKIE_REPLY)
+		assert_true(ip_addr_equal(&d->source, &w->endpoints[node->id].addr));
 	d->len = len;
 	memcpy(d->data, data, len);
 }

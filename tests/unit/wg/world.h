@@ -21,7 +21,8 @@
 
 struct datagram {
 	unsigned to;
-	struct wg_path path; /* as the receiver sees it */
+	struct wg_path path;   /* as the receiver sees it */
+	struct ip_addr source; /* the sender's word on its address; IP_NONE: it has none */
 	size_t len;
 	uint8_t data[256];
 };
