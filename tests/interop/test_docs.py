@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The documentation tells the truth, where a machine can tell."""
+import ast
+import collections
 import os
 import re
 
@@ -32,18 +34,45 @@ def test_options_are_documented():
         assert option in operations or option in read("README.md"), option
 
 
-def test_tests_of_the_protocol_exist():
-    """docs/protocol.md names tests as file.function."""
-    functions = set()
+def named_in(text):
+    """The tests that a text names as `file.function`."""
+    return set(re.findall(r"`(\w+\.\w+)`", text)) - {"file.function"}
+
+
+def files_of_tests():
+    """(stem, kind, text) of each file of tests: two may have the same stem, in different places."""
     for directory, _, names in os.walk(os.path.join(lab.ROOT, "tests")):
         for name in names:
-            found = re.fullmatch(r"test_(\w+)\.(c|py)", name)
-            if found:
-                code = read(directory, name)
-                functions |= {f"{found[1]}.{function}" for function
-                              in re.findall(r"^(?:def|static void) (\w+)\(", code, re.M)}
-    named = set(re.findall(r"`(\w+\.\w+)`", read("docs", "protocol.md"))) - {"file.function"}
-    assert len(named) > 100 and named <= functions, sorted(named - functions)
+            if found := re.fullmatch(r"test_(\w+)\.(c|py)", name):
+                yield found[1], found[2], read(directory, name)
+
+
+def test_tests_of_the_protocol_exist():
+    """docs/protocol.md names tests as file.function, and means one."""
+    functions = collections.Counter(
+        f"{stem}.{function}" for stem, _, code in files_of_tests()
+        for function in set(re.findall(r"^(?:def|static void) (\w+)\(", code, re.M)))
+    named = named_in(read("docs", "protocol.md"))
+    wrong = {name: functions[name] for name in named if functions[name] != 1}
+    assert len(named) > 100 and not wrong, wrong
+
+
+def full_only(stem, code):
+    """The tests of a file of Python that are marked, one by one or all at once."""
+    body = ast.parse(code).body
+    whole = any(isinstance(node, ast.Assign) and ast.unparse(node) == "pytestmark = full_only"
+                for node in body)
+    return {f"{stem}.{node.name}" for node in body if isinstance(node, ast.FunctionDef)
+            and (whole or "full_only" in map(ast.unparse, node.decorator_list))}
+
+
+def test_what_only_the_full_run_has_is_told():
+    """docs/protocol.md says which tests of its rows do not run every day; those are the marked ones."""
+    page = read("docs", "protocol.md")
+    marked = set().union(*(full_only(stem, code) for stem, kind, code in files_of_tests() if kind == "py"))
+    rows = named_in("\n".join(line for line in page.splitlines() if line.startswith("|")))
+    told = named_in(re.search(r"^With `scripts/test --full` alone run (.*?);", page, re.M | re.S)[1])
+    assert told and told == marked & rows, told ^ (marked & rows)
 
 
 def test_named_tests_are_there():
