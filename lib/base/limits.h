@@ -60,6 +60,12 @@
 #define LIMIT_HOST_RING	     1024
 
 /*
+ * Of a port's host ring, what only ARP and neighbour discovery may have: an answer for each of a
+ * hundred neighbours between two turns of the host exchange. A flood of other frames ends there.
+ */
+#define LIMIT_HOST_RING_KEPT 128
+
+/*
  * Packets that wait for sessions, of all peers together: who sends to many silent peers must not
  * get at the buffers of those that answer. Beyond it a peer keeps none, and has its handshake.
  */

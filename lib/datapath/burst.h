@@ -101,6 +101,17 @@ static inline void dp_transmit(struct dp_worker *worker, unsigned port, struct r
 		dp_flush_port(worker, port);
 }
 
+void dp_send_frames_to_host(struct dp_worker *worker, unsigned port, struct dp_batch *batch);
+
+/* Gives frames to the host exchange, for the TAP of port: host_frames.c. */
+static inline void dp_frames_to_host(
+	struct dp_worker *worker, unsigned port, struct dp_batch *batch)
+{
+	if (likely(batch->n == 0))
+		return;
+	dp_send_frames_to_host(worker, port, batch);
+}
+
 /* Gives packets, whose kind and so on is set, to the host exchange or to control. */
 static inline void dp_to_host(struct dp_worker *worker, unsigned netdev, struct dp_batch *batch)
 {

@@ -122,7 +122,7 @@ static void classify(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 		classify_frame(worker, port, mbufs[i], &last, in, &to);
 
 	dp_handshakes_to_control(worker, &to.handshakes);
-	dp_to_host(worker, dp_netdev_of_port(port), &to.host);
+	dp_frames_to_host(worker, port, &to.host);
 	if (unlikely(to.plain.n != 0))
 		dp_outbound(worker, port, to.plain.mbufs, to.plain.n);
 	dp_drop_batch(worker, &to.no_room, DP_DROP_NO_ROOM);

@@ -155,7 +155,7 @@ static void validate(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 		}
 	}
 	dp_drop_batch(worker, &no_room, DP_DROP_NO_ROOM);
-	dp_to_host(worker, dp_netdev_of_port(port), &host);
+	dp_frames_to_host(worker, port, &host);
 }
 
 /* ---- forward: the kernel's routes tell ports from tunnels ---- */
@@ -174,7 +174,7 @@ static void forward(
 		rte_pktmbuf_prepend(m, ETHER_HEADER_BYTES); /* as it came */
 		dp_batch_add_frame(&host, m, port);
 	}
-	dp_to_host(worker, dp_netdev_of_port(port), &host);
+	dp_frames_to_host(worker, port, &host);
 }
 
 /* ---- the same for packets that the kernel routed to an interface ---- */

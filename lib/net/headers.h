@@ -26,6 +26,7 @@ enum ether_offset {
 };
 
 #define ETHER_TYPE_IPV4 0x0800
+#define ETHER_TYPE_ARP	0x0806
 #define ETHER_TYPE_IPV6 0x86dd
 
 enum ipv4_offset {

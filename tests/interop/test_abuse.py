@@ -12,6 +12,8 @@ kernel loses a ping before the program can see it, abuse.Losses tells; all other
 """
 import contextlib
 import os
+import socket
+import struct
 import threading
 import time
 
@@ -501,6 +503,51 @@ def test_stalled_host_exchange(abused, rest):
     assert pings.percentile(50) < FLOODED_P50_MS, str(pings)
     idle.close()
     writer.close()
+
+
+def asks(to, source):
+    """An ARP request, or a neighbour solicitation, of source for the gateway's address on the far cable."""
+    asker = bytes.fromhex("020000000001")
+    if ":" not in source:
+        return to + asker + struct.pack(">HHHBBH", 0x0806, 1, 0x0800, 6, 4, 1) + (
+            asker + wgpeer.packed(source) + bytes(6) + wgpeer.packed(NEAR4))
+    message = bytes([135, 0, 0, 0]) + bytes(4) + wgpeer.packed(NEAR6) + b"\1\1" + asker
+    total = wgpeer.checksum(wgpeer.packed(source) + wgpeer.packed(NEAR6)
+                            + struct.pack(">II", len(message), 58) + message)
+    message = message[:2] + struct.pack(">H", total) + message[4:]
+    return to + asker + b"\x86\xdd" + wgpeer.ipv6(source, NEAR6, message, protocol=58, ttl=255)
+
+
+def test_junk_does_not_crowd_out_neighbours(abused, rest):
+    """
+    The host is behind with datagrams to one of its closed ports, of which there are more than it takes;
+    with each neighbour that was not heard among them, all sessions behind it would stop.
+    """
+    askers = [f"203.0.113.{n}" for n in range(100, 150)] + [f"2001:db8:2::{n}" for n in range(100, 150)]
+    junk = [abuse.frame(abused.macs[near], far, near, 9, 9, bytes(100))
+            for far, near in ((FAR4, NEAR4), (FAR6, NEAR6))]
+
+    def known():
+        return {entry["dst"] for entry in abused.gw.ip_json("neigh", "show", "dev", "outer1")
+                if "lladdr" in entry}
+
+    def heard():
+        """A message of no type is dropped: so all before it have been looked at."""
+        sock.send(abuse.frame(abused.macs[NEAR4], FAR4, NEAR4, 9, PORT, bytes(8)))
+        return "message_type" in abused.drops_since(before)
+
+    sock = wgpeer.in_namespace(abused.far.name, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+    sock.bind(("e0", 0))
+    before = abused.gateway.drops()
+    with abuse.StandingThread(abused.gateway.process, abuse.HOST_THREAD):
+        with abuse.Flood(abused.far, "e0", junk, "rate=20000"):
+            lab.wait_for("a full host ring", lambda: "host_full" in abused.drops_since(before))
+        for asker in askers:
+            sock.send(asks(abused.macs[NEAR4], asker))
+        lab.wait_for("what came behind them", heard)
+    sock.close()
+    lab.wait_for("the neighbours", lambda: known() >= set(askers))
+    abused.gw.ip("neigh", "flush", "dev", "outer1")
 
 
 @pytest.mark.parametrize("namespace, link", [("gw", "v_out"), ("gw", "v_in"), ("gw", "outer0"),
