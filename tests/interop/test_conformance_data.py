@@ -207,17 +207,6 @@ def test_unusual_inner(new, host, bench):
     assert host.receive().data == b"in two fragments"
 
 
-def test_outer_fragments(new, host, bench):
-    """A data message that the path cut into fragments is put together again."""
-    client = new()
-    client.connect()
-    payload = os.urandom(1465)
-    client.send_packet(host, payload)  # 1493 inside, 1557 outside, over a link of 1500
-    got = host.receive()
-    assert got is not None and got.data == payload
-    client.check(host)
-
-
 def test_outer_checksum_absent(new, host):
     """Over IPv4 a UDP checksum of zero means none, and is legal."""
     client = new()
