@@ -108,7 +108,7 @@ def measure_prefixes(quick):
         looked_up = re.match(r"  (\S+) +(\d+) keys: .* ([\d.]+) median", line)
         if inserted:
             made[inserted[1]] = {"inserted_s": float(inserted[2]), "mb": int(inserted[3]),
-                                  "change_us": float(inserted[4])}
+                                 "change_us": float(inserted[4])}
         elif looked_up:
             rows.append({"bench": "prefixes", "content": content, "table": looked_up[1],
                          "keys": int(looked_up[2]), "cycles": float(looked_up[3]),

@@ -362,10 +362,10 @@ int main(int argc, char **argv)
 	}
 	pthread_getaffinity_np(pthread_self(), sizeof(cpus), &cpus);
 	if (eal_start(64) < 0)
-		return 1;
+		exit(1);
 	messages = calloc(options.count, sizeof(*messages));
 	if (!messages)
-		return 1;
+		exit(1);
 	set_up();
 	make_initiations(messages, options.count);
 	if (json)

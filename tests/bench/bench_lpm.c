@@ -450,7 +450,7 @@ int main(int argc, char **argv)
 	if (used + 1 < argc)
 		rounds = (unsigned)strtoul(argv[used + 1], NULL, 10);
 	if (rounds == 0 || rounds > MAX_ROUNDS) {
-		fprintf(stderr, "rounds: 1 to %u\n", MAX_ROUNDS);
+		fprintf(stderr, "rounds: 1 to %d\n", MAX_ROUNDS);
 		return EXIT_FAILURE;
 	}
 	printf("TSC %.0f MHz\n", (double)rte_get_tsc_hz() / 1e6);

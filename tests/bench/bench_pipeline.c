@@ -289,7 +289,7 @@ static void report(
 		"{\"bench\":\"%s\",\"direction\":\"%s\",\"size\":%u,\"peers\":%u,\"run\":%u,"
 		"\"workers\":%u,\"helped\":%s,\"cycles\":%.1f,\"aead_cycles\":%.1f}",
 		options->outer6 ? "pipeline6" : "pipeline", direction, c->size, c->peers,
-		options->run[0], c->kind == ALONE ? 1 : 2, c->kind == HELPED ? "true" : "false",
+		options->run[0], c->kind == ALONE ? 1u : 2u, c->kind == HELPED ? "true" : "false",
 		cycles, aead);
 	write_row(json, row);
 }

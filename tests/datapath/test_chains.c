@@ -204,7 +204,10 @@ static void among_others(void **state)
 	(void)state;
 	for (unsigned way = 0; way < 2; way++) {
 		for (unsigned i = 0; i < LIMIT_BURST; i++) {
-			(way == 0 ? make_outbound : make_inbound)(100 + 40 * i, &inner[i], &frame);
+			if (way == 0)
+				make_outbound(100 + 40 * i, &inner[i], &frame);
+			else
+				make_inbound(100 + 40 * i, &inner[i], &frame);
 			mbufs[i] = i % 3 == 0 ? mbuf_from(&frame)
 					      : chain(&frame, i % 3 == 1, 64, 1000);
 		}

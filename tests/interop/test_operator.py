@@ -73,7 +73,7 @@ def test_systemd_unit(tmp_path):
 
 def test_a_wrong_eal_option(bench):
     status, lines, done = run_to_end(bench.gw, "--no-such", *eal(bench), "--", "--outer",
-                                "net_af_packet0", "--interface", bench.short)
+                                     "net_af_packet0", "--interface", bench.short)
     assert status == 2 and len(lines) == 1, lines
     assert 'before the "--"' in lines[0] and "dpdk-wg -h" in lines[0]
     # EAL's usage is a hundred lines: nobody asked for it, and ours is the last line.
@@ -99,7 +99,7 @@ def test_a_second_program_of_the_same_prefix(bench):
     other.ip("link", "add", "v_out", "type", "veth", "peer", "name", "v_far")
     bench.port(other, "v_out")
     status, lines, _ = run_to_end(other, *eal(bench), "--", "--outer", "net_af_packet0", "--interface",
-                             f"{bench.short}x")
+                                  f"{bench.short}x")
     assert status == 1 and len(lines) == 1 and "--file-prefix" in lines[0], lines
     assert first.poll() is None
 
@@ -373,7 +373,7 @@ def test_ready_names_what_is_what(bench):
 
 def test_one_device_under_two_names(bench):
     status, lines, _ = run_to_end(bench.gw, *eal(bench), "--", "--outer", "0", "--outer",
-                             "net_af_packet0", "--interface", bench.short)
+                                  "net_af_packet0", "--interface", bench.short)
     assert status == 2 and len(lines) == 1, lines
     assert "--outer net_af_packet0: this port is given already, as 0" in lines[0]
 

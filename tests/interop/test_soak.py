@@ -61,7 +61,7 @@ def test_soak(topology):
     keys = [lab.keypair()[1] for _ in range(CHURN)]
     churn(gateway, keys, 0)
     rest, around = abuse.Rest(gateway), bench.around()
-    drops, (opened, _sealed) = gateway.drops(), bench.data_messages()
+    drops, opened = gateway.drops(), bench.data_messages()[0]
     begun, cpu = time.monotonic(), lab.cpu_seconds(gateway.process)
     swarm = bench.start_swarm(SECONDS, RATE)
     samples, rounds = [], 0

@@ -515,7 +515,7 @@ static void test_another_program_is_busy(void **state)
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", world->path);
 	do {
 		fds[n] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-		assert_true(fds[n] >= 0 && n < 255);
+		assert_true(n < 255 && fds[n] >= 0);
 	} while (connect(fds[n++], (void *)&address, sizeof(address)) == 0);
 	assert_int_equal(errno, EAGAIN);
 	assert_int_equal(uapi_server_add(other, world->name, world->device, &hooks), -EADDRINUSE);

@@ -313,7 +313,9 @@ static char *print_all(struct wg_device *device, uint16_t listen_port, uint32_t 
 	const char *piece;
 
 	while (uapi_printer_next(printer, &piece, &n) == 1) {
-		all = realloc(all, len + n + 1);
+		char *longer = realloc(all, len + n + 1);
+		assert_non_null(longer);
+		all = longer;
 		memcpy(all + len, piece, n);
 		len += n;
 		all[len] = '\0';
