@@ -18,13 +18,36 @@ def test_drop_reasons_are_those_of_the_sources():
     assert made == read("docs", "drops.md")
 
 
+def pages():
+    return ["README.md", "CONTRIBUTING.md"] + [f"docs/{name}" for name in
+                                               os.listdir(os.path.join(lab.ROOT, "docs")) if name.endswith(".md")]
+
+
+def headings(page):
+    """As links name them."""
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+            for heading in re.findall(r"^#+ (.*)$", read(page), re.M)}
+
+
 def test_links_lead_somewhere():
-    for name in ["README.md"] + [f"docs/{n}" for n in os.listdir(os.path.join(lab.ROOT, "docs"))]:
-        if not name.endswith(".md"):
-            continue
-        for target in re.findall(r"\]\(([^)#:]+)\)", read(name)):
-            path = os.path.join(lab.ROOT, os.path.dirname(name), target)
-            assert os.path.exists(path), f"{name} links to {target}"
+    followed = 0
+    for page in pages():
+        for target, heading in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", read(page)):
+            path = os.path.normpath(os.path.join(os.path.dirname(page), target)) if target else page
+            assert os.path.exists(os.path.join(lab.ROOT, path)), f"{page} links to {target}"
+            assert not heading or heading in headings(path), f"{page} links to {target}#{heading}"
+            followed += 1
+    assert followed > 30
+
+
+def test_stages_are_those_of_the_sources():
+    """docs/architecture.md has the packet's two ways, as a list each."""
+    stages = re.findall(r"X\(DP_STAGE_\w+, \"(\w+)\", \"(\w+)\"\)", read("lib", "datapath", "stages.h"))
+    text = read("docs", "architecture.md")
+    for way in "inbound", "outbound":
+        part = re.search(rf"^## .*`lib/datapath/{way}\.c`\n(.*?)^## ", text, re.M | re.S)[1]
+        made = [name for direction, name in stages if direction == way]
+        assert re.findall(r"^\d+\. (\w+):", part, re.M) == made and len(made) > 5
 
 
 def test_options_are_documented():
@@ -80,7 +103,6 @@ def test_named_tests_are_there():
     listed = {line.split(" / ")[-1] for line in
               lab.run("meson", "test", "-C", lab.build_dir(), "--list", "--no-rebuild").stdout.splitlines()}
     named = set()
-    for name in ["README.md"] + [f"docs/{n}" for n in os.listdir(os.path.join(lab.ROOT, "docs"))]:
-        if name.endswith(".md"):
-            named |= set(re.findall(r"meson test -C \S+ (\w+)", read(name)))
+    for page in pages():
+        named |= set(re.findall(r"meson test -C \S+ (\w+)", read(page)))
     assert named and named <= listed, named - listed
