@@ -42,6 +42,7 @@ static void interface_free(struct interface *interface)
 		free(hash_entry(link, struct route, link));
 	hash_free(&interface->routes);
 	free(interface->addresses);
+	free(interface->networks);
 	free(interface);
 }
 

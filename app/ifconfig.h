@@ -8,7 +8,8 @@
  *second). Allocates with malloc.
  *
  * Routes. Table = off: none. Table = N: each allowed IP in table N. Table = auto: in the main
- *table, but for those that the interface's own addresses cover already; a default route (0.0.0.0/0,
+ *table, but for those that the addresses which the interface then has cover already; a default
+ *route (0.0.0.0/0,
  *::/0) goes, as with wg-quick, into a table of its own with two policy rules, not from all fwmark
  *TABLE lookup TABLE from all lookup main suppress_prefixlength 0 so that everything but the marked
  *sealed packets takes it: the interface's sockets must be given the mark (ifconfig_fwmark()).
@@ -71,8 +72,9 @@ int ifconfig_apply(struct ifconfig *ifconfig, const struct ifconfig_request *req
 void ifconfig_undo(struct ifconfig *ifconfig, uint32_t ifindex);
 
 /*
- * Allowed IPs that came or went, for an interface that was set up. Those that have a route already
- * are left out, and those whose route is not from here are not removed. All or nothing, as above.
+ * Allowed IPs that came or went, for an interface that was set up. Those that have a route already,
+ * ours or anybody's that leads out of the interface, are left out, and those whose route is not
+ * from here are not removed. All or nothing, as above.
  */
 int ifconfig_add_routes(struct ifconfig *ifconfig, uint32_t ifindex,
 	const struct ip_prefix *prefixes, uint32_t n, char message[IFCONFIG_MESSAGE_BYTES]);

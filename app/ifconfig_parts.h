@@ -26,6 +26,7 @@ struct route {
 	struct ip_prefix prefix;
 	uint32_t table;
 	bool added;
+	bool seen; /* by a listing of the kernel's */
 };
 
 /* The policy rules of a default route of one family. */
@@ -44,6 +45,8 @@ struct interface {
 	uint32_t fwmark;
 	struct ip_prefix *addresses; /* the first address_count were added */
 	uint32_t address_count;
+	struct ip_prefix *networks; /* of the addresses that it had when routes were last added */
+	uint32_t network_count, network_room;
 	uint32_t old_mtu; /* 0: not changed */
 	bool set_up;
 	struct hash routes;

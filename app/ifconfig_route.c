@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "rtnl.h"
+
 /* Those in one go: what to do with which. */
 struct route_batch {
 	const struct interface *interface;
@@ -16,7 +18,7 @@ struct route_batch {
 	uint32_t n;
 	bool remove;
 	int error; /* of the first that failed */
-	uint32_t failed;
+	const struct route *failed;
 };
 
 static struct nlmsghdr *make_route(void *arg, struct netlink *nl, uint32_t i, void *buf)
@@ -49,7 +51,7 @@ static bool route_failed(void *arg, uint32_t i, int error)
 	batch->routes[i]->added = false;
 	if (batch->error == 0) {
 		batch->error = error;
-		batch->failed = i;
+		batch->failed = batch->routes[i];
 	}
 	return false;
 }
@@ -68,7 +70,7 @@ static void run_routes(struct ifconfig *ifconfig, struct route_batch *batch)
 		batch->routes[i]->added = batch->remove;
 	if (error != 0 && batch->error == 0) {
 		batch->error = error;
-		batch->failed = tried < batch->n ? tried : 0;
+		batch->failed = batch->routes[tried < batch->n ? tried : 0];
 	}
 }
 
@@ -97,21 +99,124 @@ static struct route *route_find(const struct interface *interface, const struct 
 	return NULL;
 }
 
+/* --- What the kernel has --- */
+
+/* Asks for the listing that make() begins, again when the kernel's tables changed under it. */
+static int list(struct ifconfig *ifconfig, struct interface *interface,
+	struct nlmsghdr *(*make)(struct netlink *nl, const struct interface *interface, void *buf),
+	mnl_cb_t on_entry)
+{
+	uint8_t buf[NETLINK_REQUEST_BYTES];
+	int error = -EINTR;
+
+	for (unsigned i = 0; i < IFCONFIG_LIST_RETRIES && error == -EINTR; i++)
+		error = netlink_ask(
+			&ifconfig->nl, make(&ifconfig->nl, interface, buf), on_entry, interface);
+	return error;
+}
+
+static struct nlmsghdr *ask_addresses(
+	struct netlink *nl, const struct interface *interface, void *buf)
+{
+	struct ifaddrmsg *ifa;
+	struct nlmsghdr *nlh =
+		netlink_request(nl, buf, RTM_GETADDR, NLM_F_DUMP, sizeof(*ifa), (void **)&ifa);
+
+	ifa->ifa_index = interface->ifindex;
+	return nlh;
+}
+
+/* IPv4 counts from the other end of a point-to-point link. False: nothing came with the address. */
+static bool network_of(const struct rtnl_addr *addr, struct ip_prefix *network)
+{
+	network->addr = addr->addr.family == IP_V4 ? addr->far : addr->addr;
+	network->bits = addr->bits;
+	if (addr->bare || (addr->addr.family == IP_V4 && addr->bits == 32 &&
+				  ip_addr_equal(&addr->far, &addr->addr)))
+		return false;
+	ip_prefix_mask(network);
+	return true;
+}
+
+static int on_address(const struct nlmsghdr *nlh, void *arg)
+{
+	struct interface *interface = arg;
+	struct ip_prefix network;
+	struct rtnl_addr addr;
+
+	if (nlh->nlmsg_type != RTM_NEWADDR || !rtnl_parse_addr(nlh, &addr) ||
+		addr.ifindex != interface->ifindex || !network_of(&addr, &network))
+		return MNL_CB_OK;
+	if (interface->network_count == interface->network_room) {
+		uint32_t room = interface->network_room * 2 + 8;
+		struct ip_prefix *grown = reallocarray(interface->networks, room, sizeof(*grown));
+
+		/* One that is left out: a route that is not needed. */
+		if (!grown)
+			return MNL_CB_OK;
+		interface->networks = grown;
+		interface->network_room = room;
+	}
+	interface->networks[interface->network_count++] = network;
+	return MNL_CB_OK;
+}
+
+/* By whatever addresses it has now: the operator changes them with ip(8). */
+static int list_networks(struct ifconfig *ifconfig, struct interface *interface)
+{
+	interface->network_count = 0;
+	return list(ifconfig, interface, ask_addresses, on_address);
+}
+
 /* The kernel made a route for the network of an address with the address. */
 static bool covered_by_address(const struct interface *interface, const struct ip_prefix *prefix)
 {
-	for (uint32_t i = 0; i < interface->address_count; i++) {
-		struct ip_prefix network = interface->addresses[i];
+	for (uint32_t i = 0; i < interface->network_count; i++) {
+		const struct ip_prefix *network = &interface->networks[i];
 
-		if (network.addr.family != prefix->addr.family || network.bits > prefix->bits ||
-			(network.addr.family == IP_V4 && network.bits == 32))
-			continue;
-		ip_prefix_mask(&network);
-		if (ip_prefix_contains(&network, &prefix->addr))
+		if (network->addr.family == prefix->addr.family && network->bits <= prefix->bits &&
+			ip_prefix_contains(network, &prefix->addr))
 			return true;
 	}
 	return false;
 }
+
+static struct nlmsghdr *ask_routes(struct netlink *nl, const struct interface *interface, void *buf)
+{
+	struct rtmsg *rtm;
+	struct nlmsghdr *nlh =
+		netlink_request(nl, buf, RTM_GETROUTE, NLM_F_DUMP, sizeof(*rtm), (void **)&rtm);
+
+	mnl_attr_put_u32(nlh, RTA_OIF, interface->ifindex);
+	return nlh;
+}
+
+static int on_route(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct interface *interface = arg;
+	struct fib_route found;
+	struct route *route;
+
+	if (nlh->nlmsg_type != RTM_NEWROUTE || !rtnl_parse_route(nlh, &found) ||
+		found.leg_count != 1 || found.legs[0].ifindex != interface->ifindex)
+		return MNL_CB_OK;
+	route = route_find(interface, &found.prefix);
+	if (route && route->table == found.table)
+		route->seen = true;
+	return MNL_CB_OK;
+}
+
+/* Tells of each route that is written down whether there is one out of the interface. */
+static int see_routes(struct ifconfig *ifconfig, struct interface *interface)
+{
+	struct hash_link *link;
+
+	for (struct hash_walk w = hash_walk_begin(&interface->routes); (link = hash_walk_next(&w));)
+		hash_entry(link, struct route, link)->seen = false;
+	return list(ifconfig, interface, ask_routes, on_route);
+}
+
+/* --- Adding and removing --- */
 
 static uint32_t route_table(const struct interface *interface, const struct ip_prefix *prefix)
 {
@@ -148,35 +253,74 @@ static bool plan_routes(struct interface *interface, const struct ip_prefix *pre
 	return true;
 }
 
-static void remove_planned(
+/* Of these, removes those from the kernel that were added; the order of the others is lost. */
+static void take_back(
 	struct ifconfig *ifconfig, struct interface *interface, struct route **routes, uint32_t n)
 {
 	struct route_batch batch = {.interface = interface, .routes = routes, .remove = true};
-	uint32_t kept = n;
 
 	/* Those that were added first, the others behind them. */
-	for (uint32_t i = 0; i < kept;) {
+	batch.n = n;
+	for (uint32_t i = 0; i < batch.n;) {
 		struct route *route = routes[i];
 
 		if (route->added) {
 			i++;
 		} else {
-			routes[i] = routes[--kept];
-			routes[kept] = route;
+			routes[i] = routes[--batch.n];
+			routes[batch.n] = route;
 		}
 	}
-	batch.n = kept;
 	run_routes(ifconfig, &batch);
+	for (uint32_t i = 0; i < n; i++)
+		routes[i]->added = false;
+}
+
+static void remove_planned(
+	struct ifconfig *ifconfig, struct interface *interface, struct route **routes, uint32_t n)
+{
+	take_back(ifconfig, interface, routes, n);
 	for (uint32_t i = 0; i < n; i++) {
 		hash_remove(&interface->routes, &routes[i]->link);
 		free(routes[i]);
 	}
 }
 
+/*
+ * Somebody made some of the planned routes already, out of the same interface: nothing is wrong,
+ * and they are not ours. False: there are none of these; or the routes are planned still, and none
+ * of them is there.
+ */
+static bool leave_out_existing(
+	struct ifconfig *ifconfig, struct interface *interface, struct route_batch *batch)
+{
+	uint32_t n = batch->n;
+
+	take_back(ifconfig, interface, batch->routes, n);
+	if (see_routes(ifconfig, interface) != 0)
+		return false;
+	for (uint32_t i = 0; i < batch->n;) {
+		struct route *route = batch->routes[i];
+
+		/* A default route in a table of its own that others use is another matter. */
+		if (!route->seen || is_own_default(interface, &route->prefix)) {
+			i++;
+			continue;
+		}
+		batch->routes[i] = batch->routes[--batch->n];
+		hash_remove(&interface->routes, &route->link);
+		free(route);
+	}
+	if (batch->n == n)
+		return false;
+	batch->error = 0;
+	return true;
+}
+
 static void explain_route(
 	const struct interface *interface, const struct route_batch *batch, char *message)
 {
-	const struct route *route = batch->routes[batch->failed];
+	const struct route *route = batch->failed;
 	const char *option = route->prefix.addr.family == IP_V6 ? " -6" : "";
 	char text[IP_PREFIX_STRLEN];
 
@@ -206,12 +350,22 @@ int routes_add(struct ifconfig *ifconfig, struct interface *interface,
 	}
 	if (error != 0)
 		return error;
+	if (interface->table == IFCONFIG_TABLE_AUTO) {
+		error = list_networks(ifconfig, interface);
+		if (error != 0) {
+			snprintf(message, IFCONFIG_MESSAGE_BYTES, "%s: listing its addresses: %s",
+				interface->name, ifconfig_explain(error, NULL));
+			return error;
+		}
+	}
 	batch.routes = calloc((size_t)n + 1, sizeof(struct route *));
 	if (!batch.routes || !plan_routes(interface, prefixes, n, batch.routes, &batch.n)) {
 		snprintf(message, IFCONFIG_MESSAGE_BYTES, "%s: out of memory", interface->name);
 		error = -ENOMEM;
 	} else {
 		run_routes(ifconfig, &batch);
+		if (batch.error == -EEXIST && leave_out_existing(ifconfig, interface, &batch))
+			run_routes(ifconfig, &batch);
 		error = batch.error;
 		if (error != 0)
 			explain_route(interface, &batch, message);

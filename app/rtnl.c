@@ -204,6 +204,7 @@ bool rtnl_parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out)
 	out->bits = ifa->ifa_prefixlen;
 	flags = netlink_get_u32(attrs[IFA_FLAGS], ifa->ifa_flags);
 	out->ifindex = ifa->ifa_index;
+	out->bare = flags & IFA_F_NOPREFIXROUTE;
 	out->usable = !(flags & IFA_F_DADFAILED) &&
 		      (!(flags & IFA_F_TENTATIVE) || flags & IFA_F_OPTIMISTIC);
 	return true;

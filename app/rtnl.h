@@ -37,6 +37,7 @@ struct rtnl_addr {
 	struct ip_addr far; /* of a point-to-point link; otherwise the same */
 	uint8_t bits;
 	bool usable;
+	bool bare; /* no route to its network was made along with it */
 };
 
 /* A route, not a cache entry. */

@@ -365,6 +365,68 @@ static void test_following(void **state)
 	assert_nothing_left();
 }
 
+/* What its addresses cover is judged by those that it has, not by those of the file. */
+static void test_addresses_by_hand(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	struct ip_prefix list[16];
+
+	(void)state;
+	assert_int_equal(
+		apply(ifconfig, &request, "10.8.0.1/16 fd00::1/64", "10.8.5.1/32", message), 0);
+	run("ip addr add 10.8.0.1/24 dev wg0; ip addr del 10.8.0.1/16 dev wg0;"
+	    "ip addr del fd00::1/64 dev wg0");
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list,
+				 list_of(list, "10.8.5.2/32 10.8.0.2/32 fd00::2/128"), message),
+		0);
+	assert_prints("ip route show dev wg0 | cut -d' ' -f1 | xargs", "10.8.0.0/24 10.8.5.2");
+	assert_prints("ip -6 route show dev wg0 | grep -v ^fe80 | cut -d' ' -f1", "fd00::2");
+	/* The other way round: a network that came with an address, or by hand, has its route. */
+	run("ip addr add 10.60.0.1/24 dev wg0; ip addr add 10.61.0.1/24 dev wg0 noprefixroute;"
+	    "ip addr add 10.64.0.1 peer 10.65.0.1/24 dev wg0; ip addr add 10.66.0.1/32 dev wg0;"
+	    "ip route add 10.62.0.0/24 dev wg0");
+	assert_int_equal(
+		ifconfig_add_routes(ifconfig, wg0, list,
+			list_of(list, "10.60.0.0/24 10.60.0.3/32 10.61.0.0/24 10.62.0.0/24 "
+				      "10.63.0.0/24 10.64.0.0/24 10.65.0.2/32 10.66.0.1/32"),
+			message),
+		0);
+	assert_string_equal(message, "");
+	assert_prints("ip route show dev wg0 proto boot | cut -d' ' -f1 | xargs",
+		"10.8.5.2 10.61.0.0/24 10.62.0.0/24 10.63.0.0/24 10.64.0.0/24 10.66.0.1");
+	assert_int_equal(list_of(list, "10.62.0.0/24 10.63.0.0/24"), 2);
+	ifconfig_remove_routes(ifconfig, wg0, list, 2);
+	assert_prints("ip route show dev wg0 10.62.0.0/24 | wc -l", "1");
+	assert_prints("ip route show dev wg0 10.63.0.0/24 | wc -l", "0");
+	run("ip addr flush dev wg0");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
+/* One that another interface has is told, with those before it that are there already left out. */
+static void test_two_that_are_there(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES];
+	struct ip_prefix list[4];
+	uint32_t n = list_of(list, "10.7.0.0/16 10.8.0.0/16 10.9.0.0/16");
+
+	(void)state;
+	run("ip route add 10.9.0.0/16 dev wan0");
+	snapshot(before);
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "", message), 0);
+	run("ip route add 10.8.0.0/16 dev wg0");
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), -EEXIST);
+	assert_non_null(strstr(message, "ip route del 10.9.0.0/16"));
+	assert_prints("ip route show dev wg0 proto boot | cut -d' ' -f1 | xargs", "10.8.0.0/16");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+	run("ip route del 10.9.0.0/16 dev wan0");
+}
+
 static void test_many(void **state)
 {
 	struct ifconfig *ifconfig = ifconfig_create();
@@ -477,6 +539,8 @@ int main(void)
 		cmocka_unit_test_setup(test_leftovers, setup),
 		cmocka_unit_test_setup(test_failures, setup),
 		cmocka_unit_test_setup(test_following, setup),
+		cmocka_unit_test_setup(test_addresses_by_hand, setup),
+		cmocka_unit_test_setup(test_two_that_are_there, setup),
 		cmocka_unit_test_setup(test_many, setup),
 		cmocka_unit_test_setup(test_mirrored, setup),
 	};
