@@ -419,6 +419,7 @@ void control_run(struct gateway *gateway)
 			mirror_process(gateway->mirror, now.mono_ns);
 		if (!interface_end_gone(gateway))
 			break;
+		interface_restore_routes(gateway);
 		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
 			uapi_server_process(gateway->uapi, now);
 		work += endpoints_step(gateway);

@@ -152,6 +152,17 @@ static void link_gone(void *arg, uint32_t ifindex)
 	}
 }
 
+/* Not while the mirror is at work either. */
+static void address_gone(void *arg, uint32_t ifindex)
+{
+	const struct gateway *gateway = arg;
+
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		if (gateway->interfaces[i]->tun.ifindex == ifindex)
+			gateway->interfaces[i]->routes_in_doubt = true;
+	}
+}
+
 static void routing_changed(void *arg, const struct ip_prefix *prefixes, unsigned n)
 {
 	endpoints_changed_in(arg, prefixes, n);
@@ -178,6 +189,7 @@ static int make_mirror(struct gateway *gateway)
 		.set_forwarding = set_forwarding,
 		.link_changed = link_changed,
 		.link_gone = link_gone,
+		.address_gone = address_gone,
 		.routing_changed = routing_changed,
 		.neighbour_changed = neighbour_changed,
 		.warn = warn,

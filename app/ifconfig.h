@@ -82,6 +82,13 @@ void ifconfig_remove_routes(
 	struct ifconfig *ifconfig, uint32_t ifindex, const struct ip_prefix *prefixes, uint32_t n);
 
 /*
+ * The kernel takes routes along without a word, with a link that goes down and with an address:
+ * forgets those that are there no more, so that they can be added again. The policy rules of a
+ * default route stay.
+ */
+void ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex);
+
+/*
  * Removes the policy rules of programs that did not come to their end, and the setting that went
  * with them; nothing of a program that runs in this namespace must be there yet. Returns how many.
  */

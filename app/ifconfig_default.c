@@ -258,7 +258,9 @@ int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,
 	for (uint32_t i = 0; i < n && error == 0; i++) {
 		uint8_t family = routes[i]->prefix.addr.family;
 
-		if (!is_own_default(interface, &routes[i]->prefix))
+		/* The rules outlive a route that the kernel took. */
+		if (!is_own_default(interface, &routes[i]->prefix) ||
+			rules_of(interface, family)->marked)
 			continue;
 		error = add_rules_of(ifconfig, interface, family);
 		if (error == 0)

@@ -393,19 +393,38 @@ void ifconfig_remove_routes(
 		struct route *route;
 
 		ip_prefix_mask(&prefix);
+		/* They are there longer than their route, when the kernel took that. */
+		if (is_own_default(interface, &prefix))
+			default_remove_rules(ifconfig, interface, prefix.addr.family);
 		route = route_find(interface, &prefix);
 		if (!route || !route->added)
 			continue;
 		/* Named twice, it is found once. */
 		route->added = false;
 		routes[found++] = route;
-		if (is_own_default(interface, &prefix))
-			default_remove_rules(ifconfig, interface, prefix.addr.family);
 	}
 	for (uint32_t i = 0; i < found; i++)
 		routes[i]->added = true;
 	remove_planned(ifconfig, interface, routes, found);
 	free(routes);
+}
+
+void ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex)
+{
+	struct interface *interface = ifconfig_find(ifconfig, ifindex);
+	struct hash_link *link;
+
+	if (!interface || see_routes(ifconfig, interface) != 0)
+		return;
+	for (struct hash_walk w = hash_walk_begin(&interface->routes);
+		(link = hash_walk_next(&w));) {
+		struct route *route = hash_entry(link, struct route, link);
+
+		if (route->seen)
+			continue;
+		hash_remove(&interface->routes, link);
+		free(route);
+	}
 }
 
 void routes_remove(struct ifconfig *ifconfig, struct interface *interface)

@@ -84,6 +84,7 @@ void interface_set_down(struct interface *interface, bool down)
 {
 	if (interface->down != down) {
 		interface->down = down;
+		interface->routes_in_doubt = true;
 		/* Where that fails it says so, and `wg set listen-port` tries again. */
 		if (down)
 			close_socket(interface);
@@ -223,10 +224,19 @@ static int try_routes(
 	int err = ifconfig_add_routes(
 		interface->gateway->ifconfig, interface->tun.ifindex, prefixes, n, message);
 
+	/* The link went down and the mirror has not said so yet: they come when it is up. */
+	if (err == -ENETDOWN)
+		return 0;
 	/* Of several another try will tell which. */
 	if (message[0] != '\0' && (err == 0 || n == 1))
 		log_warning("%s", message);
 	return err;
+}
+
+/* Not this route alone is refused, but any of its family. */
+static bool holds_for_all(int err)
+{
+	return err == -ENODEV || err == -EACCES || err == -EOPNOTSUPP || err == -EPERM;
 }
 
 /* All at once; where one is refused, one by one, so that it holds up no other. */
@@ -235,8 +245,12 @@ static void add_routes(
 {
 	if (n == 0 || try_routes(interface, prefixes, n) == 0 || n == 1)
 		return;
-	for (uint32_t i = 0; i < n; i++)
-		(void)try_routes(interface, &prefixes[i], 1);
+	bool refused[2] = {false, false};
+	for (uint32_t i = 0; i < n; i++) {
+		bool *whole = &refused[prefixes[i].addr.family == IP_V6];
+		if (!*whole)
+			*whole = holds_for_all(try_routes(interface, &prefixes[i], 1));
+	}
 }
 
 /* Moves those that have an owner to the front; returns how many. */
@@ -267,7 +281,9 @@ void interface_flush_routes(struct interface *interface)
 	ifconfig_remove_routes(ifconfig, interface->tun.ifindex, changed->prefixes + owned,
 		changed->count - owned);
 	ifconfig_set_fwmark(ifconfig, interface->tun.ifindex, interface->fwmark);
-	add_routes(interface, changed->prefixes, owned);
+	/* The kernel takes none while the link is down; afterwards all are made. */
+	if (!interface->down)
+		add_routes(interface, changed->prefixes, owned);
 	changed->count = 0;
 	follow_default_route(interface);
 }
@@ -282,6 +298,21 @@ static void list_routes(struct interface *interface, struct interface_routes *ro
 		const void *cursor = NULL;
 		while (wg_peer_next_allowed_ip(peer, &cursor, &prefix))
 			remember(interface, routes, &prefix);
+	}
+}
+
+void interface_restore_routes(struct gateway *gateway)
+{
+	for (unsigned i = 0; i < gateway->interface_count; i++) {
+		struct interface *interface = gateway->interfaces[i];
+		if (!interface->routes_in_doubt || interface->down)
+			continue;
+		interface->routes_in_doubt = false;
+		if (!interface->follow_routes)
+			continue;
+		ifconfig_forget_lost_routes(gateway->ifconfig, interface->tun.ifindex);
+		list_routes(interface, &interface->changed);
+		interface_flush_routes(interface);
 	}
 }
 

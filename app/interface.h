@@ -28,7 +28,9 @@ struct interface {
 	uint32_t fwmark;
 	bool gone;	    /* somebody removed its TUN from the host */
 	bool follow_routes; /* the host's routes follow the allowed IPs */
-	bool told_of_loop;  /* a peer's endpoint lay behind its own tunnel */
+	/* The kernel may have taken some of them: its link went down, or an address is gone. */
+	bool routes_in_doubt;
+	bool told_of_loop; /* a peer's endpoint lay behind its own tunnel */
 	struct interface_routes {
 		struct ip_prefix *prefixes;
 		uint32_t count, room;
@@ -66,7 +68,9 @@ void interface_send(struct interface *interface, const struct wg_path *path, uin
 
 /* The prefix has another owner now, or none: the host's routes are to follow. */
 void interface_prefix_changed(struct interface *interface, const struct ip_prefix *prefix);
-/* Tells the host of the routes that changed since the last call. */
+/* Tells the host of the routes that changed since the last call, while its link is up. */
 void interface_flush_routes(struct interface *interface);
+/* Makes again what the kernel took, of all interfaces that are in doubt and up. */
+void interface_restore_routes(struct gateway *gateway);
 
 #endif

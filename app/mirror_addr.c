@@ -52,6 +52,8 @@ void addr_delete(struct mirror *mirror, const struct rtnl_addr *addr)
 
 	if (addr->addr.family == IP_V4)
 		dump_want(mirror, 1u << STAGE_ROUTES_V4);
+	if (fib_has_interface(mirror->fib, addr->ifindex))
+		mirror->callbacks.address_gone(mirror->callbacks.arg, addr->ifindex);
 	if (!known)
 		return;
 	*known = mirror->addrs.list[--mirror->addrs.n];

@@ -59,6 +59,81 @@ def test_one_route_that_is_there_already(site):
     assert "10.60.1.0/24" in site.gateway.tail()
 
 
+def test_addresses_changed_by_hand(site):
+    """What they cover needs no route, and what they covered gets one when they go."""
+    gw, gateway = site.topology.gw, site.gateway
+    gateway.set("peer", lab.keypair()[1], "allowed-ips", "10.9.0.98/32,fd09::98/128")
+    assert not routes(site, "10.9.0.98/32")
+    gw.ip("addr", "add", "10.9.0.1/28", "dev", gateway.name)
+    gw.ip("addr", "del", "10.9.0.1/24", "dev", gateway.name)
+    gw.ip("addr", "del", "fd09::1/64", "dev", gateway.name)
+    lab.wait_for("the route of what it covered", lambda: routes(site, "10.9.0.98/32"))
+    lab.wait_for("that of IPv6", lambda: gw.ip_json("-6", "route", "show", "fd09::98/128"))
+    assert not routes(site, "10.9.0.2/32"), "covered by the other address still"
+    gateway.set("peer", lab.keypair()[1], "allowed-ips", "10.9.0.99/32,10.9.0.3/32,fd09::99/128")
+    assert routes(site, "10.9.0.99/32") and not routes(site, "10.9.0.3/32")
+    assert gw.ip_json("-6", "route", "show", "fd09::99/128")
+    # A network that came with an address has its route: nothing to complain of.
+    gw.ip("addr", "add", "10.60.0.1/24", "dev", gateway.name)
+    gw.ip("route", "add", "10.61.0.0/24", "dev", gateway.name)
+    gateway.set("peer", lab.keypair()[1], "allowed-ips", "10.60.0.0/24,10.61.0.0/24,10.62.0.0/24")
+    assert routes(site, "10.62.0.0/24")
+    assert "has one already" not in gateway.tail()
+
+
+def own_routes(site):
+    """What was made for allowed IPs."""
+    return {(route["dst"], route.get("table")) for family in ("-4", "-6")
+            for route in site.topology.gw.ip_json(family, "route", "show", "dev", site.gateway.name,
+                                                  "table", "all", "proto", "boot")}
+
+
+def test_routes_come_back_with_the_link(site):
+    """Those of the file's peers, those that came later, and the default route, once each."""
+    gw, gateway = site.topology.gw, site.gateway
+    other = lab.keypair()[1]
+    assert site.ping_through()
+    gateway.set("peer", other, "allowed-ips", "10.60.0.0/24,fd60::/48,0.0.0.0/0,::/0")
+    rules = [gw.ip(family, "rule").stdout for family in ("-4", "-6")]
+    before = own_routes(site)
+    assert {dst for dst, _ in before} == {"10.60.0.0/24", "fd60::/48", "default"}
+    gw.ip("link", "set", gateway.name, "down")
+    assert not own_routes(site)
+    gw.ip("link", "set", gateway.name, "up")
+    # The kernel takes IPv6 addresses along, so that nothing covers fd09::2 any more.
+    expected = before | {("fd09::2", None)}
+    lab.wait_for("the routes", lambda: own_routes(site) == expected)
+    assert rules == [gw.ip(family, "rule").stdout for family in ("-4", "-6")]
+    lab.wait_for("the tunnel", lambda: site.topology.lan.ping("10.9.0.2", count=1, deadline=1))
+    # What goes while it is down does not come back, and neither do its rules.
+    gw.ip("link", "set", gateway.name, "down")
+    gateway.set("peer", other, "remove")
+    gw.ip("link", "set", gateway.name, "up")
+    lab.wait_for("the routes", lambda: own_routes(site) == {("fd09::2", None)})
+    assert "fwmark" not in gw.ip("rule").stdout
+
+
+def test_thousand_peers_while_the_link_is_down(site):
+    """Not a line for each, and all routes when it is up."""
+    gw, gateway = site.topology.gw, site.gateway
+    path = os.path.join(site.topology.dir, "many.conf")
+    own = lab.run("wg", "showconf", gateway.name).stdout
+    expected = {(f"10.64.{n // 256}.{n % 256}", None) for n in range(1000)}
+    expected |= {(f"fd64:{n + 1:x}::/64", None) for n in range(1000)} | {("fd09::2", None)}
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(own)
+        for n in range(1000):
+            key = base64.b64encode(n.to_bytes(32, "big")).decode()
+            file.write(f"[Peer]\nPublicKey = {key}\n"
+                       f"AllowedIPs = 10.64.{n // 256}.{n % 256}/32, fd64:{n + 1:x}::/64\n")
+    gw.ip("link", "set", gateway.name, "down")
+    lab.run("wg", "setconf", gateway.name, path)
+    assert "route to" not in gateway.tail(5000)
+    gw.ip("link", "set", gateway.name, "up")
+    lab.wait_for("all routes", lambda: own_routes(site) == expected)
+    assert "route to" not in gateway.tail(5000)
+
+
 def test_mark_of_the_default_route(site):
     """It stays through a syncconf without FwMark, which asks for none, and yields to the operator's."""
     gateway = site.gateway

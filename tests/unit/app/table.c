@@ -98,6 +98,11 @@ static void on_link_gone(void *arg, uint32_t ifindex)
 	((struct table *)arg)->gone_ifindex = ifindex;
 }
 
+static void on_address_gone(void *arg, uint32_t ifindex)
+{
+	((struct table *)arg)->address_ifindex = ifindex;
+}
+
 static void on_routing_changed(void *arg, const struct ip_prefix *prefixes, unsigned n)
 {
 	struct table *table = arg;
@@ -134,6 +139,7 @@ void table_init(struct table *table, struct mirror_callbacks *callbacks)
 		.set_forwarding = on_set_forwarding,
 		.link_changed = on_link_changed,
 		.link_gone = on_link_gone,
+		.address_gone = on_address_gone,
 		.routing_changed = on_routing_changed,
 		.neighbour_changed = on_neighbour_changed,
 		.warn = on_warn,

@@ -26,7 +26,7 @@ struct table {
 	unsigned local_count, locals_sets;
 	bool forwarding_v4, forwarding_v6;
 	unsigned forwarding_sets;
-	uint32_t link_ifindex, link_mtu, gone_ifindex;
+	uint32_t link_ifindex, link_mtu, gone_ifindex, address_ifindex;
 	bool link_up;
 	unsigned routing_changes, routing_changes_all;
 	struct ip_prefix last_change;

@@ -427,6 +427,37 @@ static void test_two_that_are_there(void **state)
 	run("ip route del 10.9.0.0/16 dev wan0");
 }
 
+/* The kernel takes the routes of a link that goes down, and of IPv4 with the last address. */
+static void test_lost_routes(void **state)
+{
+	static const char *const all = "0.0.0.0/0 10.5.0.0/16 10.6.0.0/16 fd05::/48 ::/0";
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0};
+	char message[IFCONFIG_MESSAGE_BYTES], with_all[16384];
+	struct ip_prefix list[8];
+	uint32_t n = list_of(list, all);
+
+	(void)state;
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24 fd00::1/64", all, message), 0);
+	snapshot(with_all);
+	for (unsigned i = 0; i < 2; i++) {
+		run(i == 0 ? "ip link set wg0 down; ip link set wg0 up"
+			   : "ip addr del 10.0.0.1/24 dev wg0; ip addr add 10.0.0.1/24 dev wg0");
+		ifconfig_forget_lost_routes(ifconfig, wg0);
+		assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), 0);
+		snapshot(after);
+		assert_string_equal(with_all, after);
+	}
+	/* Down, none can be added; what goes meanwhile takes its rules along. */
+	run("ip link set wg0 down");
+	ifconfig_forget_lost_routes(ifconfig, wg0);
+	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list, n, message), -ENETDOWN);
+	ifconfig_remove_routes(ifconfig, wg0, list, n);
+	assert_prints("(ip -N rule; ip -N -6 rule) | grep -c 'proto 8[78]'", "0");
+	ifconfig_destroy(ifconfig);
+	assert_nothing_left();
+}
+
 static void test_many(void **state)
 {
 	struct ifconfig *ifconfig = ifconfig_create();
@@ -541,6 +572,7 @@ int main(void)
 		cmocka_unit_test_setup(test_following, setup),
 		cmocka_unit_test_setup(test_addresses_by_hand, setup),
 		cmocka_unit_test_setup(test_two_that_are_there, setup),
+		cmocka_unit_test_setup(test_lost_routes, setup),
 		cmocka_unit_test_setup(test_many, setup),
 		cmocka_unit_test_setup(test_mirrored, setup),
 	};

@@ -90,6 +90,8 @@ static void test_events(void **state)
 		"route add 8.0.0.0/8 dev other0",
 		"link del other0",
 		"link set wg0 mtu 1300",
+		"addr add 10.7.0.9/32 dev wg0",
+		"addr del 10.7.0.9/32 dev wg0",
 	};
 	struct subject s;
 	bool mtu_seen;
@@ -104,6 +106,7 @@ static void test_events(void **state)
 	}
 	mtu_seen = s.table.link_ifindex == wg0 && s.table.link_mtu == 1300 && s.table.link_up;
 	assert_true(mtu_seen);
+	assert_int_equal(s.table.address_ifindex, wg0);
 	assert_int_equal(s.table.warnings, 0);
 	end(&s);
 	clear();
