@@ -52,7 +52,7 @@ void ifconfig_destroy(struct ifconfig *ifconfig)
 		return;
 	for (struct interface *interface = ifconfig->last, *earlier; interface;
 		interface = earlier) {
-		earlier = interface->earlier;
+		earlier = ifconfig->last = interface->earlier;
 		undo(ifconfig, interface);
 		interface_free(interface);
 	}
@@ -334,7 +334,6 @@ static void undo(struct ifconfig *ifconfig, struct interface *interface)
 {
 	default_remove_rules(ifconfig, interface, IP_V6);
 	default_remove_rules(ifconfig, interface, IP_V4);
-	default_undo_src_valid_mark(ifconfig, interface);
 	routes_remove(ifconfig, interface);
 	if (interface->set_up)
 		change_up(ifconfig, interface, false);

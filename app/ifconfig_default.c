@@ -134,16 +134,22 @@ static int first_priority(struct ifconfig *ifconfig, uint8_t family, uint32_t *f
 	return error;
 }
 
-/* What is done to a rule; a removed one may have either protocol. */
-enum change { RULE_REMOVE, RULE_ADD = PROTOCOL, RULE_ADD_MARK = PROTOCOL_MARK };
+/* What is done to a rule; a removed one has either protocol, or the first. */
+enum change {
+	RULE_REMOVE,
+	RULE_REMOVE_FIRST_KIND,
+	RULE_ADD = PROTOCOL,
+	RULE_ADD_MARK = PROTOCOL_MARK,
+};
 
 static int change_rule(struct ifconfig *ifconfig, uint8_t family, uint32_t priority, uint32_t table,
 	bool marked, enum change change)
 {
 	uint8_t buf[NETLINK_REQUEST_BYTES];
 	struct fib_rule_hdr *frh;
-	bool remove = change == RULE_REMOVE;
-	uint16_t flags = remove ? NLM_F_ACK : NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL;
+	bool remove = change == RULE_REMOVE || change == RULE_REMOVE_FIRST_KIND;
+	/* Not exclusive: to the kernel the same rule of another protocol is the same. */
+	uint16_t flags = remove ? NLM_F_ACK : NLM_F_ACK | NLM_F_CREATE;
 	struct nlmsghdr *nlh = netlink_request(&ifconfig->nl, buf,
 		remove ? RTM_DELRULE : RTM_NEWRULE, flags, sizeof(*frh), (void **)&frh);
 
@@ -152,7 +158,9 @@ static int change_rule(struct ifconfig *ifconfig, uint8_t family, uint32_t prior
 	frh->table = table < 256 ? (uint8_t)table : RT_TABLE_UNSPEC;
 	mnl_attr_put_u32(nlh, FRA_TABLE, table);
 	mnl_attr_put_u32(nlh, FRA_PRIORITY, priority);
-	if (!remove)
+	if (change == RULE_REMOVE_FIRST_KIND)
+		mnl_attr_put_u8(nlh, FRA_PROTOCOL, PROTOCOL);
+	else if (!remove)
 		mnl_attr_put_u8(nlh, FRA_PROTOCOL, (uint8_t)change);
 	if (marked) {
 		frh->flags = FIB_RULE_INVERT;
@@ -189,10 +197,52 @@ static struct default_rules *rules_of(struct interface *interface, uint8_t famil
 	return family == IP_V4 ? &interface->rules_v4 : &interface->rules_v6;
 }
 
+/* Somebody of ours set it, or would have to now. */
+static bool src_valid_mark_is_ours(const struct ifconfig *ifconfig)
+{
+	for (const struct interface *at = ifconfig->last; at; at = at->earlier) {
+		if (at->set_src_valid_mark)
+			return true;
+	}
+	return src_valid_mark_is_off();
+}
+
+/* Its rule says so from now on, without a moment in which there is none. */
+static void tell_mark(struct ifconfig *ifconfig, struct interface *interface)
+{
+	struct default_rules *rules = &interface->rules_v4;
+
+	if (rules->tells_mark || change_rule(ifconfig, IP_V4, rules->marked_priority,
+					 interface->default_table, true, RULE_ADD_MARK) != 0)
+		return;
+	rules->tells_mark = true;
+	change_rule(ifconfig, IP_V4, rules->marked_priority, interface->default_table, true,
+		RULE_REMOVE_FIRST_KIND);
+}
+
+/* The setting goes with the last default route that wants it, or passes to another's. */
+static void undo_src_valid_mark(struct ifconfig *ifconfig, struct interface *interface)
+{
+	if (!interface->set_src_valid_mark)
+		return;
+	interface->set_src_valid_mark = false;
+	for (struct interface *at = ifconfig->last; at; at = at->earlier) {
+		if (at != interface && at->rules_v4.marked) {
+			at->set_src_valid_mark = true;
+			tell_mark(ifconfig, at);
+			return;
+		}
+	}
+	write_flag(SRC_VALID_MARK, '0');
+}
+
 void default_remove_rules(struct ifconfig *ifconfig, struct interface *interface, uint8_t family)
 {
 	struct default_rules *rules = rules_of(interface, family);
 
+	/* First, so that a crash in between leaves a rule that tells of the setting. */
+	if (family == IP_V4)
+		undo_src_valid_mark(ifconfig, interface);
 	if (rules->narrow_main)
 		change_rule(ifconfig, family, rules->narrow_main_priority, RT_TABLE_MAIN, false,
 			RULE_REMOVE);
@@ -223,8 +273,9 @@ static int add_rules_of(struct ifconfig *ifconfig, struct interface *interface, 
 	rules->narrow_main = error == 0;
 	if (error != 0)
 		return error;
+	rules->tells_mark = family == IP_V4 && src_valid_mark_is_ours(ifconfig);
 	error = change_rule(ifconfig, family, rules->marked_priority, interface->default_table,
-		true, family == IP_V4 && src_valid_mark_is_off() ? RULE_ADD_MARK : RULE_ADD);
+		true, rules->tells_mark ? RULE_ADD_MARK : RULE_ADD);
 	rules->marked = error == 0;
 	if (error != 0)
 		default_remove_rules(ifconfig, interface, family);
@@ -279,20 +330,6 @@ int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,
 				? "no priority is free before the first rule: move it (ip rule)"
 				: NULL));
 	return error;
-}
-
-/* The setting goes with the last default route that wants it. */
-void default_undo_src_valid_mark(struct ifconfig *ifconfig, struct interface *interface)
-{
-	if (!interface->set_src_valid_mark)
-		return;
-	for (struct interface *at = ifconfig->last; at; at = at->earlier) {
-		if (at != interface && at->rules_v4.marked) {
-			at->set_src_valid_mark = true;
-			return;
-		}
-	}
-	write_flag(SRC_VALID_MARK, '0');
 }
 
 struct leftovers {

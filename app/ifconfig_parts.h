@@ -32,6 +32,7 @@ struct route {
 /* The policy rules of a default route of one family. */
 struct default_rules {
 	bool marked, narrow_main; /* which of the two are there */
+	bool tells_mark;	  /* the first says that src_valid_mark is ours */
 	uint32_t marked_priority, narrow_main_priority;
 };
 
@@ -82,8 +83,7 @@ int default_find_table(struct ifconfig *ifconfig, struct interface *interface, c
 /* The policy rules for the default routes among these, and what else they need. All or nothing. */
 int default_add_rules(struct ifconfig *ifconfig, struct interface *interface,
 	struct route *const *routes, uint32_t n, char *message);
+/* And the system's setting, with the last default route that wants it. */
 void default_remove_rules(struct ifconfig *ifconfig, struct interface *interface, uint8_t family);
-/* The system's setting goes with the last default route that wants it. */
-void default_undo_src_valid_mark(struct ifconfig *ifconfig, struct interface *interface);
 
 #endif

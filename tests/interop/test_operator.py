@@ -279,12 +279,49 @@ def test_rules_of_a_crash_go_at_the_next_start(bench):
     gateway = lab.Gateway(bench.gw, ["v_out"], config=config)
     running = rules()
     assert len(running) == len(before) + 4 and mark() == "1"
+    # The default route was another peer's for a while.
+    owner = gateway.show("peers")
+    for peer in lab.keypair()[1], owner:
+        gateway.set("peer", owner, "remove")
+        owner = peer
+        assert len(rules()) == len(before) and mark() == mark_before
+        gateway.set("peer", peer, "allowed-ips", "0.0.0.0/0,::/0")
+        assert len(rules()) == len(running) and mark() == "1"
     gateway.stop(9)
     gateway.start()
     assert rules() == running, "the same again, not on top of the others"
     assert "4 policy rules of a run that did not come to its end removed" in read(gateway.process)
     assert gateway.stop() == 0
     assert rules() == before and mark() == mark_before
+
+
+def test_a_crash_leaves_no_setting_of_an_interface_that_ended(bench):
+    """src_valid_mark is the first one's, then the second's, and gone after the next start."""
+    files = [write(bench, f"{bench.short}{name}.conf", f"[Interface]\nPrivateKey = {KEY}\nAddress = "
+                   f"10.0.{n}.1/24\n[Peer]\nPublicKey = {lab.keypair()[1]}\n"
+                   "AllowedIPs = 0.0.0.0/0\n") for n, name in enumerate("ab")]
+
+    def mark():
+        return bench.gw.run("sysctl", "-n", "net.ipv4.conf.all.src_valid_mark").stdout.strip()
+
+    def start(config, log):
+        options = [word for path in config for word in ("--config", path)]
+        program = bench.gw.start(PROGRAM, *eal(bench), "--", "--outer", "net_af_packet0", *options,
+                                 log=log)
+        lab.wait_for("the ready line", lambda: "ready: " in read(program))
+        return program
+
+    assert mark() == "0"
+    program = start(files, "first")
+    bench.gw.ip("link", "del", f"{bench.short}a")
+    lab.wait_for("its end", lambda: "it ends" in read(program))
+    lab.wait_for("its rules to go", lambda: bench.gw.ip("rule").stdout.count("fwmark") == 1)
+    assert mark() == "1"
+    bench.stop(program, 9)
+    bare = write(bench, f"{bench.short}c.conf", f"[Interface]\nPrivateKey = {KEY}\n")
+    program = start([bare], "second")
+    assert mark() == "0" and "fwmark" not in bench.gw.ip("rule").stdout
+    assert bench.stop(program) == 0
 
 
 def test_default_route_with_proc_read_only(bench):

@@ -192,6 +192,8 @@ static void test_default_route(void **state)
 	ifconfig_undo(ifconfig, wg0);
 	assert_prints("ip route get 8.8.8.8 | grep -o 'dev [a-z0-9]*'", "dev wg1");
 	assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+	/* It comes again, and ends before the one that the setting passed to. */
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.2/32", "0.0.0.0/0", message), 0);
 	ifconfig_destroy(ifconfig);
 	assert_nothing_left();
 }
@@ -274,6 +276,37 @@ static void test_leftovers(void **state)
 	ifconfig_destroy(next);
 	ifconfig_destroy(crashed);
 	assert_nothing_left();
+
+	/* Whatever became of the default routes before the crash. */
+	for (unsigned i = 0; i < 3; i++) {
+		struct ifconfig_request second = {.ifindex = wg1};
+		struct ip_prefix all = prefix_of("0.0.0.0/0");
+
+		crashed = ifconfig_create();
+		next = ifconfig_create();
+		if (i == 2)
+			run("sysctl -qw net.ipv4.conf.all.src_valid_mark=1");
+		assert_int_equal(apply(crashed, &request, "10.0.0.1/24", "0.0.0.0/0", message), 0);
+		if (i == 0) {
+			ifconfig_remove_routes(crashed, wg0, &all, 1);
+			assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "0");
+			assert_int_equal(ifconfig_add_routes(crashed, wg0, &all, 1, message), 0);
+		} else {
+			/* The one that set it ends, and the other was there first, or not. */
+			if (i == 2)
+				run("sysctl -qw net.ipv4.conf.all.src_valid_mark=0");
+			assert_int_equal(
+				apply(crashed, &second, "10.0.1.1/24", "0.0.0.0/0", message), 0);
+			ifconfig_undo(crashed, i == 1 ? wg0 : wg1);
+			assert_prints("ip rule | grep -c 'not from all fwmark 0xca6'", "1");
+		}
+		assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "1");
+		assert_int_equal(ifconfig_remove_leftovers(next), 2);
+		assert_prints("sysctl -n net.ipv4.conf.all.src_valid_mark", "0");
+		ifconfig_destroy(next);
+		ifconfig_destroy(crashed);
+		assert_nothing_left();
+	}
 
 	/* A setting that was there before stays. */
 	run("sysctl -qw net.ipv4.conf.all.src_valid_mark=1");
