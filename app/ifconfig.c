@@ -158,7 +158,9 @@ uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex)
 {
 	const struct interface *interface = ifconfig_find(ifconfig, ifindex);
 
-	return interface ? interface->default_table : 0;
+	return interface && (interface->rules_v4.marked || interface->rules_v6.marked)
+		       ? interface->default_table
+		       : 0;
 }
 
 unsigned ifconfig_own_tables(const struct ifconfig *ifconfig, uint32_t *tables, unsigned limit)

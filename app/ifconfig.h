@@ -100,7 +100,7 @@ unsigned ifconfig_remove_leftovers(struct ifconfig *ifconfig);
  */
 void ifconfig_set_fwmark(struct ifconfig *ifconfig, uint32_t ifindex, uint32_t fwmark);
 
-/* The mark that the interface's sockets need for its default route; 0: none. */
+/* The mark that the interface's sockets need for its default route; 0: none, or there is none. */
 uint32_t ifconfig_fwmark(const struct ifconfig *ifconfig, uint32_t ifindex);
 
 /* The tables of own default routes, for mirror_set_own_tables(); how many were written. */

@@ -125,6 +125,10 @@ static int set_sockets(void *arg, const struct uapi_config *config)
 	 * needs, it needs. */
 	if (fwmark == 0)
 		fwmark = ifconfig_fwmark(interface->gateway->ifconfig, interface->tun.ifindex);
+	if (config->set_fwmark && fwmark != config->fwmark)
+		log_info("%s: its sockets have the mark 0x%x while there is its default route, "
+			 "which would take what they send",
+			interface->name, fwmark);
 	/* Port 0 asks for any that is free: the one it has is as good as another. */
 	uint16_t port = config->set_listen_port && config->listen_port != 0
 				? config->listen_port

@@ -135,7 +135,10 @@ def test_thousand_peers_while_the_link_is_down(site):
 
 
 def test_mark_of_the_default_route(site):
-    """It stays through a syncconf without FwMark, which asks for none, and yields to the operator's."""
+    """
+    It stays through a syncconf without FwMark, which asks for none, and yields to the operator's;
+    without the default route it can be taken away.
+    """
     gateway = site.gateway
     other = lab.keypair()[1]
     before = lab.run("wg", "showconf", gateway.name).stdout
@@ -147,6 +150,12 @@ def test_mark_of_the_default_route(site):
     with open(path, "w", encoding="utf-8") as file:
         file.write(f"{before}\n[Peer]\nPublicKey = {other}\nAllowedIPs = 0.0.0.0/0\n")
     lab.run("wg", "syncconf", gateway.name, path)
+    assert gateway.show("fwmark") == mark
+    assert f"its sockets have the mark {mark} while" in gateway.tail()
+    gateway.set("peer", other, "allowed-ips", "")
+    gateway.set("fwmark", "off")
+    assert gateway.show("fwmark") == "off"
+    gateway.set("peer", other, "allowed-ips", "0.0.0.0/0")
     assert gateway.show("fwmark") == mark
     gateway.set("fwmark", "0x77")
     gateway.set("peer", other, "allowed-ips", "0.0.0.0/0,10.60.0.0/24")

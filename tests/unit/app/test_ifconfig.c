@@ -239,7 +239,10 @@ static void test_mark_that_comes_later(void **state)
 	/* One table for both families, while either is there. */
 	assert_int_equal(ifconfig_add_routes(ifconfig, wg0, list + 1, 1, message), 0);
 	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51820);
+	ifconfig_remove_routes(ifconfig, wg0, list, 1);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 51820);
 	ifconfig_remove_routes(ifconfig, wg0, list, 2);
+	assert_int_equal(ifconfig_fwmark(ifconfig, wg0), 0);
 	/* That of the table that was found is nobody's choice. */
 	ifconfig_set_fwmark(ifconfig, wg0, 51820);
 	assert_int_equal(ifconfig_own_tables(ifconfig, tables, 4), 1);
