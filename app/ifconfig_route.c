@@ -317,6 +317,14 @@ static bool leave_out_existing(
 	return true;
 }
 
+/* The interface is there: what it lacks is IPv6. */
+static bool ipv6_is_off(const struct route_batch *batch)
+{
+	return batch->failed->prefix.addr.family == IP_V6 &&
+	       (batch->error == -ENODEV || batch->error == -EACCES || batch->error == -EOPNOTSUPP ||
+		       batch->error == -EAFNOSUPPORT);
+}
+
 static void explain_route(
 	const struct interface *interface, const struct route_batch *batch, char *message)
 {
@@ -331,6 +339,11 @@ static void explain_route(
 			"table "
 			"%u), or set Table = off",
 			interface->name, text, route->table, option, text, route->table);
+	else if (ipv6_is_off(batch))
+		snprintf(message, IFCONFIG_MESSAGE_BYTES,
+			"%s: route to %s: IPv6 is off on %s (an MTU below 1280, or disable_ipv6): "
+			"leave out IPv6 allowed IPs, or set Table = off",
+			interface->name, text, interface->name);
 	else
 		snprintf(message, IFCONFIG_MESSAGE_BYTES, "%s: route to %s: %s", interface->name,
 			text, ifconfig_explain(batch->error, NULL));

@@ -532,16 +532,26 @@ static int check_start(struct file *file, const char *text, size_t len)
 	return 0;
 }
 
-/* What the kernel would refuse. */
+/* What the kernel would refuse: below that MTU an interface has no IPv6. */
 static int check_interface(struct file *file)
 {
 	const struct uapi_config *config = file->config;
 
-	for (uint32_t i = 0; i < config->address_count && file->mtu_line != 0; i++) {
-		if (config->mtu >= MTU_MIN_IPV6 || config->addresses[i].addr.family != IP_V6)
+	if (file->mtu_line == 0 || config->mtu >= MTU_MIN_IPV6)
+		return 0;
+	for (uint32_t i = 0; i < config->address_count; i++) {
+		if (config->addresses[i].addr.family != IP_V6)
 			continue;
 		file->line = file->mtu_line;
 		return fail(file, "MTU %u: with an IPv6 Address it must be %d at least",
+			config->mtu, MTU_MIN_IPV6);
+	}
+	for (uint32_t i = 0; i < config->allowed_ip_count && config->table != UAPI_TABLE_OFF; i++) {
+		if (config->allowed_ips[i].prefix.addr.family != IP_V6)
+			continue;
+		file->line = file->mtu_line;
+		return fail(file,
+			"MTU %u: with IPv6 AllowedIPs it must be %d at least, or Table = off",
 			config->mtu, MTU_MIN_IPV6);
 	}
 	return 0;

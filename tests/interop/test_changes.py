@@ -134,6 +134,19 @@ def test_thousand_peers_while_the_link_is_down(site):
     assert "route to" not in gateway.tail(5000)
 
 
+def test_ipv6_that_is_off_is_told_once(site):
+    """Not for each prefix, nor when the addresses go that covered some; and IPv4 goes on."""
+    gw, gateway = site.topology.gw, site.gateway
+    lines = f"{gateway.name}: route to "
+    gw.sysctl(f"net.ipv6.conf.{gateway.name}.disable_ipv6", 1)
+    lab.wait_for("the line", lambda: f"{lines}fd09::2/128: IPv6 is off on" in gateway.tail())
+    gateway.set("peer", lab.keypair()[1], "allowed-ips",
+                "fd61::/48,10.60.0.0/24,fd60::/48,fd62::/48,10.61.0.0/24")
+    assert routes(site, "10.60.0.0/24") and routes(site, "10.61.0.0/24")
+    assert gateway.tail().count(f"{lines}fd6") == 1
+    assert gateway.tail().count(lines) == gateway.tail().count("IPv6 is off on")
+
+
 def test_mark_of_the_default_route(site):
     """
     It stays through a syncconf without FwMark, which asks for none, and yields to the operator's;

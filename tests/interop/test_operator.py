@@ -181,6 +181,7 @@ def test_wg_quick_dpdk_tells_why(bench):
 @pytest.mark.parametrize("aa,bb,told", [
     ("ListenPort = 51820", "ListenPort = 51820", "bb.conf:3: ListenPort 51820 is that of"),
     ("MTU = 576\nAddress = fd00::1/64", "", "aa.conf:3: MTU 576"),
+    (f"MTU = 1200\n[Peer]\nPublicKey = {KEY}\nAllowedIPs = ::/0", "", "aa.conf:3: MTU 1200"),
     ("Address = ::/0", "", "aa.conf:3: Address"),
 ])
 def test_check_refuses_what_the_start_refuses(bench, aa, bb, told):

@@ -366,6 +366,28 @@ static void test_failures(void **state)
 	ifconfig_destroy(ifconfig);
 }
 
+/* By its MTU or by the operator: what the kernel says then reads as another fault. */
+static void test_without_ipv6(void **state)
+{
+	struct ifconfig *ifconfig = ifconfig_create();
+	struct ifconfig_request request = {.ifindex = wg0, .mtu = 1200};
+	char message[IFCONFIG_MESSAGE_BYTES];
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(
+			apply(ifconfig, &request, "10.0.0.1/24", "10.5.0.0/16 ::/0", message),
+			i == 0 ? -ENODEV : -EACCES);
+		assert_non_null(strstr(message, "route to ::/0: IPv6 is off on wg0"));
+		request.mtu = 1280;
+		run("sysctl -qw net.ipv6.conf.wg0.disable_ipv6=1");
+	}
+	assert_int_equal(apply(ifconfig, &request, "10.0.0.1/24", "0.0.0.0/0", message), 0);
+	ifconfig_destroy(ifconfig);
+	run("sysctl -qw net.ipv6.conf.wg0.disable_ipv6=0");
+	assert_nothing_left();
+}
+
 static void test_following(void **state)
 {
 	struct ifconfig *ifconfig = ifconfig_create();
@@ -605,6 +627,7 @@ int main(void)
 		cmocka_unit_test_setup(test_mark_that_comes_later, setup),
 		cmocka_unit_test_setup(test_leftovers, setup),
 		cmocka_unit_test_setup(test_failures, setup),
+		cmocka_unit_test_setup(test_without_ipv6, setup),
 		cmocka_unit_test_setup(test_following, setup),
 		cmocka_unit_test_setup(test_addresses_by_hand, setup),
 		cmocka_unit_test_setup(test_two_that_are_there, setup),

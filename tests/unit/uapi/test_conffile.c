@@ -215,6 +215,13 @@ static void test_defaults(void **state)
 	assert_int_equal(config.table, UAPI_TABLE_OFF);
 	uapi_config_clear(&config);
 
+	/* Nobody asks for IPv6 on it. */
+	assert_int_equal(
+		parse(&config, IFACE "Table = off\nMTU = 1200\n" PEER "AllowedIPs = ::/0\n"), 0);
+	uapi_config_clear(&config);
+	assert_int_equal(parse(&config, IFACE "MTU = 1200\n" PEER "AllowedIPs = 10.0.0.0/8\n"), 0);
+	uapi_config_clear(&config);
+
 	assert_int_equal(parse(&config, IFACE "Table = main\n"), 0);
 	assert_int_equal(config.table, UAPI_TABLE_NUMBER);
 	assert_int_equal(config.table_number, 254);
@@ -342,6 +349,9 @@ static const struct {
 		"wg0.conf:3: MTU 576: with an IPv6 Address it must be 1280 at least"},
 	{IFACE "Address = fd00::1/64\n\nMTU = 1279\n" PEER,
 		"wg0.conf:5: MTU 1279: with an IPv6 Address it must be 1280 at least"},
+	{IFACE "MTU = 1279\nTable = 7\n" PEER "AllowedIPs = 10.0.0.0/8, ::/0\n",
+		"wg0.conf:3: MTU 1279: with IPv6 AllowedIPs it must be 1280 at least, or Table = "
+		"off"},
 	{IFACE "Table = 255\n",
 		"wg0.conf:3: Table \"255\": is the kernel's table of the host's own addresses: "
 		"take another"},
