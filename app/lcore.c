@@ -50,7 +50,7 @@ static uint16_t send_frames(void *arg, unsigned port_index, struct rte_mbuf **mb
 		dp_mbuf(mbufs[i])->kind = DP_TRANSMIT;
 		dp_mbuf(mbufs[i])->port = (uint8_t)port_index;
 	}
-	dp_pass(worker->dp->in_ring[worker->id % port->tx_queues], mbufs, n, &worker->drops,
+	dp_pass(worker->dp->relay_ring[worker->id % port->tx_queues], mbufs, n, &worker->drops,
 		DP_DROP_WORKER_FULL);
 	return n;
 }
@@ -80,6 +80,14 @@ static uint32_t relayed_ports(const struct lcore *lcore, unsigned id)
 	return relayed;
 }
 
+static bool takes_relays(const struct lcore *lcore, unsigned id)
+{
+	for (unsigned p = 0; p < lcore->port_count; p++)
+		if (id < lcore->ports[p].tx_queues && lcore->ports[p].tx_queues < lcore->workers)
+			return true;
+	return false;
+}
+
 int lcore_create(struct lcore *lcore, struct dp *dp, unsigned id, enum aead_backend backend)
 {
 	struct dp_worker_config config = {
@@ -90,6 +98,7 @@ int lcore_create(struct lcore *lcore, struct dp *dp, unsigned id, enum aead_back
 		.send_arg = lcore,
 	};
 
+	lcore->takes_relays = takes_relays(lcore, id);
 	lcore->may_help = has_cpu_to_itself(lcore->lcore_id);
 	return dp_worker_create(dp, &config, &lcore->worker);
 }
@@ -129,6 +138,18 @@ static void send_turns(struct lcore *lcore)
 			(void)rte_eth_tx_burst(lcore->ports[p].id, 0, NULL, 0);
 }
 
+static unsigned take_from(struct lcore *lcore, struct rte_ring *ring)
+{
+	struct rte_mbuf *mbufs[LIMIT_BURST];
+	unsigned n = rte_ring_sc_dequeue_burst(ring, (void **)mbufs, LIMIT_BURST, NULL);
+
+	if (n > 0) {
+		dp_spread_leave(lcore->worker);
+		dp_input(lcore->worker, mbufs, n);
+	}
+	return n;
+}
+
 /* One turn; returns how many packets it found. */
 static unsigned turn(struct lcore *lcore)
 {
@@ -150,14 +171,14 @@ static unsigned turn(struct lcore *lcore)
 		full |= n >= FULL_BURST;
 		total += n;
 	}
-	n = rte_ring_sc_dequeue_burst(
-		worker->dp->in_ring[worker->id], (void **)mbufs, LIMIT_BURST, NULL);
-	if (n > 0) {
-		dp_spread_leave(worker);
-		dp_input(worker, mbufs, n);
-	}
+	n = take_from(lcore, worker->dp->in_ring[worker->id]);
 	full |= n >= FULL_BURST;
 	total += n;
+	if (lcore->takes_relays) {
+		n = take_from(lcore, worker->dp->relay_ring[worker->id]);
+		full |= n >= FULL_BURST;
+		total += n;
+	}
 	dp_worker_flush(worker);
 	send_turns(lcore);
 	feel_pressure(lcore, full);

@@ -27,6 +27,7 @@ struct lcore {
 	const struct port *ports; /* by index, as the data path numbers them */
 	unsigned port_count, workers;
 	bool poll;	       /* never sleep */
+	bool takes_relays;     /* other workers send by its queues */
 	bool may_help;	       /* no other worker shares its CPU */
 	unsigned pressure;     /* [worker w] how long its bursts were full */
 	uint64_t send_turn_ns; /* [worker w] when ports last had one: send_turns() */

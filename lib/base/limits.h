@@ -57,6 +57,7 @@
 #define LIMIT_ROAMS	     1024 /* peers that move between two turns of control; later ones wait */
 #define LIMIT_HINT_RING	     2048 /* hints; lost ones are raised again */
 #define LIMIT_IN_RING	     2048 /* a 64 KiB read of the host is 45 packets; tens of these */
+#define LIMIT_RELAY_RING     2048 /* frames of other workers: some tens of bursts */
 #define LIMIT_HOST_RING	     1024 /* each: a million a second while its thread sleeps, 1 ms at most */
 
 /*

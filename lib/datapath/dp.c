@@ -119,7 +119,8 @@ static int create_rings(struct dp *dp)
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
-		if (dp->in_ring[i] == NULL)
+		dp->relay_ring[i] = create_ring("relay", i, sizeof(void *), LIMIT_RELAY_RING);
+		if (dp->in_ring[i] == NULL || dp->relay_ring[i] == NULL)
 			return -ENOMEM;
 	}
 	for (unsigned i = 0; i < DP_NETDEVS; i++) {
@@ -148,8 +149,10 @@ static void destroy_rings(struct dp *dp)
 	rte_ring_free(dp->job_ring);
 	rte_ring_free(dp->roam_ring);
 	rte_ring_free(dp->spare_ring);
-	for (unsigned i = 0; i < dp->workers; i++)
+	for (unsigned i = 0; i < dp->workers; i++) {
 		rte_ring_free(dp->in_ring[i]);
+		rte_ring_free(dp->relay_ring[i]);
+	}
 	for (unsigned i = 0; i < DP_NETDEVS; i++)
 		rte_ring_free(dp->host_ring[i]);
 }

@@ -161,7 +161,10 @@ struct dp {
 	struct rte_ring *control_ring;		 /* the same, for all else: inner packets */
 	struct rte_ring *hint_ring;		 /* many producers, control consumes */
 	struct rte_ring *in_ring[LIMIT_WORKERS]; /* many producers, the worker consumes */
-	struct rte_ring *host_ring[DP_NETDEVS];	 /* many producers, host exchange consumes */
+	/* The same for frames of workers that have no queue of a port: they come at line rate, and
+	 * must not crowd out what the host exchange and control send. */
+	struct rte_ring *relay_ring[LIMIT_WORKERS];
+	struct rte_ring *host_ring[DP_NETDEVS]; /* many producers, host exchange consumes */
 	struct rte_ring *roam_ring;  /* of struct dp_roam; many producers, control consumes */
 	struct rte_ring *spare_ring; /* of struct dp_outer *, for workers; many of both */
 

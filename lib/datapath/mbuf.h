@@ -15,7 +15,7 @@
 #include "base/limits.h"
 
 enum dp_kind {
-	/* To a worker (in_ring) */
+	/* To a worker (in_ring; the first by relay_ring, too) */
 	DP_TRANSMIT, /* Ethernet frame to send on port, as it is */
 	DP_ROUTE, /* IP packet that the kernel routed out of interface: cryptokey routing decides */
 	DP_PEER,  /* IP packet, or nothing (keepalive), for peer_id, with the session local_index */

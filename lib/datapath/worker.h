@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A worker: what one lcore owns on the data path, and the entry points that its loop calls. A turn
- * of the loop: set now_ns, give the entry points what ports and in_ring had, dp_worker_flush(),
+ * of the loop: set now_ns, give the entry points what ports and rings had, dp_worker_flush(),
  * dp_worker_quiescent().
  *
  * Thread: the worker's own, but for create and destroy (control, before and after). The functions
@@ -41,7 +41,7 @@ struct dp_counters {
 	uint64_t plain_packets;			   /* sent on a port in the plain, opened or not */
 	uint64_t host_packets, control_packets;	   /* handed on */
 	uint64_t inbound_cycles, outbound_cycles;  /* of the TSC, for frames from ports */
-	uint64_t input_cycles;			   /* the same for in_ring, either way */
+	uint64_t input_cycles;			   /* the same for the rings, either way */
 	uint64_t aead_cycles;			   /* of these three, in the AEAD */
 	uint64_t helped_packets; /* sealed or opened for other workers: spread.h */
 };
@@ -86,7 +86,7 @@ void dp_worker_destroy(struct dp_worker *worker);
  * one-armed port, which is both: WireGuard for us is inbound, the rest outbound.
  */
 void dp_receive(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n);
-/* Packets of in_ring, by their kind. */
+/* Packets of in_ring and relay_ring, by their kind. */
 void dp_input(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n);
 /* Sends what the transmit buffers hold; the queue's refusals are dropped. Once a turn. */
 void dp_worker_flush(struct dp_worker *worker);
