@@ -22,8 +22,8 @@
 static bool same_outer(const struct dp_outer *a, const struct dp_outer *b)
 {
 	return a && b && a->header_len == b->header_len && a->port == b->port && a->mtu == b->mtu &&
-	       a->via_kernel == b->via_kernel && a->scope_id == b->scope_id &&
-	       memcmp(a->header, b->header, a->header_len) == 0;
+	       a->via_kernel == b->via_kernel && a->nowhere == b->nowhere &&
+	       a->scope_id == b->scope_id && memcmp(a->header, b->header, a->header_len) == 0;
 }
 
 static void publish(struct interface *interface, struct wg_peer *peer, const struct dp_outer *outer)
@@ -116,11 +116,9 @@ void endpoint_resolve(struct interface *interface, struct wg_peer *peer)
 	find_way(interface, path, &way);
 	neighbours_set_peer(
 		interface->gateway->neighbours, wg_peer_id(peer), way.ifindex, &way.neighbour);
-	if (leads_back(interface, path, &way)) {
-		publish(interface, peer, NULL);
-		return;
-	}
 	prepare(interface, path, &way, &outer);
+	/* Published all the same: workers would take the peer's next packet for a move. */
+	outer.nowhere = leads_back(interface, path, &way);
 	publish(interface, peer, &outer);
 }
 

@@ -46,13 +46,15 @@ struct dp_outer {
 	/* What a packet touches: one cache line */
 	alignas(64) uint8_t header[OUTER_HEADER_MAX];
 	uint8_t header_len : 7; /* OUTER_HEADER4_BYTES or OUTER_HEADER6_BYTES */
-	uint8_t special : 1;	/* look behind the line; set by dp_peer_set_outer() */
+	uint8_t special : 1;	/* look behind the line; set with what is there */
 	uint8_t port;		/* the port it leaves through; its MTU bounds the IP packet */
 
 	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
 	bool learned; /* [control rw once published] a worker's, and control has not heard of it */
+	bool nowhere; /* nothing is sent there, as into the peer's own tunnel; who comes from there
+			 has not moved all the same */
 	uint32_t scope_id; /* of a link-local address: the link; else 0 */
 };
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");

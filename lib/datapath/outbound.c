@@ -116,6 +116,12 @@ static inline bool has_room(const struct rte_mbuf *m)
 	       rte_pktmbuf_tailroom(m) >= DP_SEAL_TAILROOM;
 }
 
+/* True when there is somewhere to send. Of the endpoint, this is the line that encap reads. */
+static inline bool leads_somewhere(const struct dp_outer *outer)
+{
+	return likely(outer != NULL) && (likely(!outer->special) || likely(!outer->nowhere));
+}
+
 /* ---- validate: common IP packets for our MAC go on; the rest is the host's ---- */
 
 /* True for a packet that a router forwards without a second thought; *inner tells of it. */
@@ -227,7 +233,7 @@ static bool find_named_session(struct dp_worker *worker, struct dp_tunnel_burst 
 	burst->peers[i] = peer;
 	burst->sessions[i] = session;
 	burst->outers[i] = atomic_load_explicit(&peer->outer, memory_order_acquire);
-	return burst->outers[i] != NULL;
+	return leads_somewhere(burst->outers[i]);
 }
 
 void dp_outbound_peer(struct dp_worker *worker, struct rte_mbuf **mbufs, unsigned n)
@@ -351,7 +357,7 @@ static void find_sessions(struct dp_worker *worker, struct dp_tunnel_burst *burs
 	for (unsigned i = 0; i < burst->n; i++) {
 		struct rte_mbuf *m = burst->mbufs[i];
 		struct wg_session *session = burst->sessions[i];
-		if (unlikely(burst->outers[i] == NULL)) {
+		if (unlikely(!leads_somewhere(burst->outers[i]))) {
 			set_kind(m, DP_UNREACHABLE, burst, i);
 			dp_batch_add(&control, m);
 		} else if (unlikely(session == NULL ||

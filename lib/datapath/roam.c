@@ -9,6 +9,7 @@
 #include <rte_ring_elem.h>
 
 #include "base/bytes.h"
+#include "datapath/lookup.h"
 #include "datapath/reclaim.h"
 
 /* Data messages: DSCP 0, as in Linux; ECN is the packet's. */
@@ -45,9 +46,30 @@ bool dp_is_on_path(
 	       memcmp(frame + udp + UDP_SRC_PORT, outer->header + udp + UDP_DST_PORT, 2) == 0;
 }
 
-/* The way back along the frame. */
+/*
+ * True for a frame from an address that a peer of the interface owns inside: the host may route it
+ * into the tunnel, and what is sealed for there would be sealed again and again.
+ */
+static bool may_lead_back(
+	const struct dp *dp, const struct dp_peer *peer, const uint8_t *frame, unsigned header_len)
+{
+	const struct dp_lpm *allowed = atomic_load_explicit(
+		&dp->interfaces[peer->interface].allowed, memory_order_acquire);
+	bool ipv4 = header_len == OUTER_HEADER4_BYTES;
+	struct dp_lookup lookup;
+	uint32_t owner;
+	if (allowed == NULL)
+		return false;
+	dp_lookup_reset(&lookup);
+	dp_lookup_add(&lookup, 0, ipv4 ? IP_V4 : IP_V6,
+		frame + ETHER_HEADER_BYTES + (ipv4 ? IPV4_SRC : IPV6_SRC));
+	dp_lookup_run(&lookup, allowed, &owner);
+	return owner != DP_LPM_NONE;
+}
+
+/* The way back along the frame; back: control has to say whether it is one. */
 static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8_t *frame,
-	unsigned header_len, uint32_t scope_id)
+	unsigned header_len, uint32_t scope_id, bool back)
 {
 	struct endpoint local = {0};
 	struct wg_path path;
@@ -55,17 +77,19 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 	dp_header_path(frame, header_len, scope_id, &path);
 	local.addr = path.local;
 	local.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
-	*out = (struct dp_outer){.via_kernel = true, .scope_id = path.remote.scope_id};
+	*out = (struct dp_outer){
+		.via_kernel = true, .nowhere = back, .scope_id = path.remote.scope_id};
 	if (is_same_way(seen, frame, header_len, scope_id)) {
 		/* But for learned, which is control's. */
 		*out = (struct dp_outer){.port = seen->port,
 			.mtu = seen->mtu,
 			.via_kernel = seen->via_kernel,
+			.nowhere = seen->nowhere,
 			.scope_id = seen->scope_id};
 		memcpy(macs, seen->header, sizeof(macs));
 	}
 	out->learned = true;
-	out->special = out->via_kernel || out->mtu != 0;
+	out->special = out->via_kernel || out->mtu != 0 || out->nowhere;
 	out->header_len =
 		outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS) & 0x7f;
 }
@@ -84,11 +108,12 @@ void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *fram
 {
 	struct dp *dp = worker->dp;
 	const struct dp_outer *seen = atomic_load_explicit(&peer->outer, memory_order_acquire);
+	bool back = may_lead_back(dp, peer, frame, header_len);
 	void *spare = NULL;
 	while (!dp_is_on_path(seen, frame, header_len, scope_id)) {
 		if (spare == NULL && rte_ring_dequeue(dp->spare_ring, &spare) != 0)
 			return;
-		learn(spare, seen, frame, header_len, scope_id);
+		learn(spare, seen, frame, header_len, scope_id, back);
 		if (atomic_compare_exchange_strong_explicit(&peer->outer, &seen, spare,
 			    memory_order_acq_rel, memory_order_acquire)) {
 			tell(dp, peer->id, seen);

@@ -585,6 +585,70 @@ static void roaming(void **state)
 	assert_roams(3, true, 0);
 }
 
+static void assert_nobody_to_send_to(unsigned id)
+{
+	struct packet inner, frame, out;
+	struct dp_mbuf info;
+	char dst[20];
+	snprintf(dst, sizeof(dst), "10.%u.0.9", id);
+	inner_build(&inner, 4, "192.168.0.5", dst, 100);
+	frame = inner;
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame);
+	ring_take(rig.dp->control_ring, &out, &info);
+	assert_int_equal(info.kind, DP_UNREACHABLE);
+	inner_hop(&inner);
+	assert_same(&out, &inner);
+}
+
+static void assert_received(unsigned id)
+{
+	struct packet inner;
+	make_inner(id, 4, 100, &inner);
+	receive_text(id, &inner);
+	assert_delivered(&inner);
+}
+
+/* Where nothing is sent, as control says, who comes from there has not moved; elsewhere it has. */
+static void nothing_is_sent_nowhere(void **state)
+{
+	struct dp_outer outer = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
+	struct wg_path path;
+	uint32_t roamed;
+	(void)state;
+	outer.nowhere = outer.via_kernel = true;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
+	assert_received(1);
+	assert_nobody_to_send_to(1);
+	assert_false(dp_take_roam(rig.dp, &roamed, &path));
+	rig.far[1].port++;
+	assert_received(1);
+	assert_nobody_to_send_to(1);
+	assert_told(1, 0);
+	rig.far[1].addr[3]++;
+	assert_roams(1, true, 0);
+}
+
+/* From an address that a tunnel of the interface leads to: control has to look at it first. */
+static void a_place_inside_a_tunnel(void **state)
+{
+	(void)state;
+	for (unsigned id = 1; id <= 2; id++) {
+		/* Another peer's; inside IPv6 it would be peer 2's own. */
+		memcpy(rig.far[id].addr, id == 1 ? "\x0a\x02\0\x09" : "\xfd\x02", id == 1 ? 4 : 2);
+		assert_received(id);
+		assert_nobody_to_send_to(id);
+		rig.far[id].port++;
+		assert_received(id);
+		assert_nobody_to_send_to(id);
+		assert_told(id, 0);
+		assert_nobody_to_send_to(id);
+	}
+	/* Of another interface it is no matter. */
+	memcpy(rig.far[3].addr, "\x0a\x02\0\x09", 4);
+	assert_roams(3, true, 0);
+}
+
 /* Of a burst from here and there, the last one counts; likewise of several before control looks. */
 static void the_latest_place_counts(void **state)
 {
@@ -933,6 +997,8 @@ int main(void)
 		TEST(confirm_hints),
 		TEST(loopback_is_not_ours),
 		TEST(roaming),
+		TEST(nothing_is_sent_nowhere),
+		TEST(a_place_inside_a_tunnel),
 		TEST(the_latest_place_counts),
 		TEST(control_does_not_undo_a_move),
 		TEST(more_moves_than_spare_endpoints),

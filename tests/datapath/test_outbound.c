@@ -469,8 +469,8 @@ static void rekey_hints(void **state)
 				assert_int_equal(hint_take(&hint), due);
 				if (due) {
 					assert_int_equal(hint.kind, DP_HINT_REKEY);
-					assert_int_equal(hint.local_index,
-						rig.far[1].session.local_index);
+					assert_int_equal(
+						hint.local_index, rig.far[1].session.local_index);
 				}
 			}
 		}
@@ -638,9 +638,13 @@ static void packets_that_waited_too_long(void **state)
 	input(kernel_packet(&inner, DP_PEER, 1));
 	assert_dropped(DP_DROP_SESSION_GONE, 3);
 	wg_session_set_born(&rig.far[1].session, RIG_NOW_NS);
+	struct dp_outer nowhere = *atomic_load(&dp_find_peer(rig.dp, 1)->outer);
+	nowhere.nowhere = true;
+	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &nowhere), 0);
+	input(kernel_packet(&inner, DP_PEER, 1));
 	assert_int_equal(dp_peer_set_outer(rig.dp, 1, NULL), 0);
 	input(kernel_packet(&inner, DP_PEER, 1));
-	assert_dropped(DP_DROP_NO_ENDPOINT, 1);
+	assert_dropped(DP_DROP_NO_ENDPOINT, 2);
 	assert_int_equal(rig.far[1].session.send_counter, 0);
 }
 

@@ -174,3 +174,30 @@ def test_initiations_leave_from_the_address_spoken_to(new, host):
     for client in clients:
         _, initiation = client.await_initiation(10.0)
         assert initiation.source == client.gateway
+
+
+def test_places_inside_its_own_tunnel(new, bench, host):
+    """
+    A peer speaks by turns from places that its tunnel leads to: what is sealed for it is not sent
+    there for a moment either, or it would be sealed again and again.
+    """
+    places = ["198.51.100.1", "198.51.100.2"]
+    client = new(allowed=["198.51.100.0/24"])
+    client.connect()
+    client.check(host)
+    lab.wait_for("the route", lambda: bench.topology.gw.ip_json("route", "show", "198.51.100.0/24"))
+    bench.topology.wan.set_up("e0", *(f"{place}/32" for place in places))
+    sockets = [wgpeer.udp_socket(bench.wan, place) for place in places]
+
+    def by_kernel():
+        return bench.gateway.telemetry(f"/wg/host,{bench.gateway.name}")["socket_tx_packets"]
+
+    before = by_kernel()
+    for i in range(1000):
+        client.send(client.session.seal(client.packet(host)), sock=sockets[i % 2])
+        host.send(client)
+    # It comes home.
+    lab.wait_for("data both ways", lambda: bench.works(client, host))
+    assert by_kernel() - before < 100
+    for sock in sockets:
+        sock.close()
