@@ -587,6 +587,20 @@ bool hint_take(struct dp_hint *hint)
 	return rte_ring_dequeue_elem(rig.dp->hint_ring, hint, sizeof(*hint)) == 0;
 }
 
+void hints_fill(void)
+{
+	struct dp_hint hint = {.kind = DP_HINT_REKEY};
+	while (rte_ring_enqueue_elem(rig.dp->hint_ring, &hint, sizeof(hint)) == 0)
+		continue;
+}
+
+void hints_empty(void)
+{
+	struct dp_hint hint;
+	while (hint_take(&hint))
+		continue;
+}
+
 void assert_same(const struct packet *a, const struct packet *b)
 {
 	assert_int_equal(a->len, b->len);

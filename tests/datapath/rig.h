@@ -125,6 +125,9 @@ void *ring_stall_consumer(struct rte_ring *ring);
 struct rte_ring *tap(unsigned port); /* to the host interfaces */
 struct rte_ring *tun(unsigned interface);
 bool hint_take(struct dp_hint *hint);
+/* The ring of hints is full of some; and is empty. */
+void hints_fill(void);
+void hints_empty(void);
 
 void assert_same(const struct packet *a, const struct packet *b);
 /* Nothing is waiting anywhere, and nothing but these drops was counted since the last call. */

@@ -779,6 +779,33 @@ static void rekey_hints(void **state)
 	assert_int_equal(hint.local_index, rig.far[1].session.local_index);
 }
 
+/* Hints that found no place were not raised: the next packet has them again. */
+static void a_full_hint_ring(void **state)
+{
+	struct wg_session *session = &rig.far[1].session;
+	struct packet inner;
+	struct dp_hint hint;
+	(void)state;
+	make_inner(1, 4, 100, &inner);
+	session->initiator = true;
+	session->confirmed = false;
+	wg_session_set_born(session, RIG_NOW_NS - WG_REKEY_ON_RECEIVE_NS);
+	dp_peer_set_session(rig.dp, 1, session);
+	hints_fill();
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+	hints_empty();
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+	bool confirm = false, rekey = false;
+	while (hint_take(&hint)) {
+		assert_int_equal(hint.peer_id, 1);
+		confirm |= hint.kind == DP_HINT_CONFIRM;
+		rekey |= hint.kind == DP_HINT_REKEY;
+	}
+	assert_true(confirm && rekey);
+}
+
 /* The owner of a shorter prefix does not speak for that of a longer one. */
 static void inner_source_must_be_the_peers(void **state)
 {
@@ -1004,6 +1031,7 @@ int main(void)
 		TEST(more_moves_than_spare_endpoints),
 		TEST(a_worker_put_aside_while_it_takes_a_spare_endpoint),
 		TEST(rekey_hints),
+		TEST(a_full_hint_ring),
 		TEST(inner_source_must_be_the_peers),
 		TEST(stolen_sources_amid_others),
 		TEST(recipients_in_turn),

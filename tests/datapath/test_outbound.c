@@ -486,6 +486,30 @@ static void rekey_hints(void **state)
 	assert_int_equal(hint.local_index, rig.far[3].session.local_index);
 }
 
+/* A hint that found no place was not raised: the next packet asks for the handshake. */
+static void a_full_hint_ring(void **state)
+{
+	struct wg_session *session = &rig.far[1].session;
+	struct packet inner, frame, sealed;
+	struct dp_hint hint;
+	(void)state;
+	make_plain(1, 4, 60, &inner, &frame);
+	session->initiator = true;
+	wg_session_set_born(session, RIG_NOW_NS - WG_REKEY_AFTER_TIME_NS);
+	hints_fill();
+	rig_receive(1, &frame);
+	sink_take(0, &sealed);
+	hints_empty();
+	for (unsigned again = 0; again < 2; again++) {
+		rig_receive(1, &frame);
+		sink_take(0, &sealed);
+		assert_int_equal(hint_take(&hint), again == 0);
+	}
+	assert_int_equal(hint.kind, DP_HINT_REKEY);
+	assert_int_equal(hint.peer_id, 1);
+	assert_int_equal(hint.local_index, session->local_index);
+}
+
 static void packets_in_pieces(void **state)
 {
 	struct packet inner, frame, sealed, text;
@@ -698,6 +722,7 @@ int main(void)
 		TEST(checksum_offload),
 		TEST(by_the_kernel),
 		TEST(rekey_hints),
+		TEST(a_full_hint_ring),
 		TEST(packets_in_pieces),
 		TEST(packets_without_room),
 		TEST(packets_of_the_kernel),

@@ -28,6 +28,7 @@ from wgpeer import Key
 LONGER = 10 if FULL else 1
 CROWD = 2000
 HOST_RING = 1024  # LIMIT_HOST_RING
+IN_RING = 2048  # LIMIT_IN_RING
 UAPI_CLIENTS, UAPI_TIMEOUT_S = 32, 30
 WAN4, WAN6 = "192.0.2.2", "2001:db8:1::2"
 # The flooders' cable: its far end, the gateway's, and what is routed there.
@@ -548,6 +549,28 @@ def test_junk_does_not_crowd_out_neighbours(abused, rest):
     sock.close()
     lab.wait_for("the neighbours", lambda: known() >= set(askers))
     abused.gw.ip("neigh", "flush", "dev", "outer1")
+
+
+def test_stalled_worker(abused, rest):
+    """
+    The worker stands still, and control has more for it to seal than its ring takes: as many keepalives as
+    one is asked to begin with. What is too much has a name and its buffer back; control goes on meanwhile,
+    and the session afterwards.
+    """
+    peer = abused.peer()
+    peer.connect()
+    asked = "".join(f"public_key={peer.static.public.hex()}\npersistent_keepalive_interval={seconds}\n"
+                    for seconds in (0, 600))
+    lab.wait_for("its session to be confirmed", lambda: f"{peer.key}\t0" not in abused.gateway.show(
+        "latest-handshakes").splitlines())
+    before = abused.gateway.drops()
+    with abuse.StandingThread(abused.gateway.process, abuse.WORKER_THREAD):
+        with abuse.uapi_socket(abused.gateway) as sock:
+            sock.sendall(b"set=1\n" + asked.encode() * (IN_RING + 100) + b"\n")
+            assert sock.recv(100) == b"errno=0\n\n"
+        lab.wait_for("what the ring does not take to be counted",
+                     lambda: abused.drops_since(before).get("worker_full", 0) >= 100)
+    assert peer.data(10.0)[2] == b""
 
 
 @pytest.mark.parametrize("namespace, link", [("gw", "v_out"), ("gw", "v_in"), ("gw", "outer0"),
