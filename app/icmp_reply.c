@@ -61,18 +61,22 @@ void icmp_reply_fini(void)
 	state.fd_ipv4 = state.fd_ipv6 = -1;
 }
 
-static bool take_token(uint64_t now_ns)
+/* When it is full again if a token is taken now. */
+static uint64_t full_after_one(uint64_t now_ns)
 {
-	uint64_t full_at = RTE_MAX(state.full_at_ns, now_ns) + INTERVAL_NS;
-
-	if (full_at > now_ns + BURST * INTERVAL_NS)
-		return false;
-	state.full_at_ns = full_at;
-	return true;
+	return RTE_MAX(state.full_at_ns, now_ns) + INTERVAL_NS;
 }
 
-/* The kernel writes the IP header (and ICMPv6's checksum); the ICMP message is ours. */
-static void send_error(const uint8_t *packet, size_t len)
+static bool has_token(uint64_t now_ns)
+{
+	return full_after_one(now_ns) <= now_ns + BURST * INTERVAL_NS;
+}
+
+/*
+ * The kernel writes the IP header (and ICMPv6's checksum); the ICMP message is ours. False: about
+ * this packet none may be sent.
+ */
+static bool send_error(const uint8_t *packet, size_t len)
 {
 	uint8_t error[ICMP_ERROR_MAX];
 	bool ipv4 = ip_version(packet) == 4;
@@ -81,7 +85,7 @@ static void send_error(const uint8_t *packet, size_t len)
 	size_t n = icmp_build_error(error, ICMP_ERROR_UNREACHABLE, 0, &unspecified, packet, len);
 
 	if (n <= header)
-		return;
+		return false;
 	if (ipv4) {
 		struct sockaddr_in to = {.sin_family = AF_INET};
 		memcpy(&to.sin_addr, packet + IPV4_SRC, sizeof(to.sin_addr));
@@ -93,6 +97,7 @@ static void send_error(const uint8_t *packet, size_t len)
 		(void)sendto(state.fd_ipv6, error + header, n - header, 0,
 			(const struct sockaddr *)&to, sizeof(to));
 	}
+	return true;
 }
 
 void icmp_reply_unreachable(struct interface *interface, struct rte_mbuf *packet, uint64_t now_ns)
@@ -101,7 +106,8 @@ void icmp_reply_unreachable(struct interface *interface, struct rte_mbuf *packet
 	enum dp_drop_reason reason =
 		interface_route(interface, ip) ? DP_DROP_NO_ENDPOINT : DP_DROP_NO_PEER;
 
-	if (take_token(now_ns))
-		send_error(ip, packet->data_len);
+	/* What may not be answered anyway takes no token from those that may. */
+	if (has_token(now_ns) && send_error(ip, packet->data_len))
+		state.full_at_ns = full_after_one(now_ns);
 	dp_drop(&interface->gateway->drops, &packet, 1, reason);
 }
