@@ -23,7 +23,8 @@ static bool same_outer(const struct dp_outer *a, const struct dp_outer *b)
 {
 	return a && b && a->header_len == b->header_len && a->port == b->port && a->mtu == b->mtu &&
 	       a->via_kernel == b->via_kernel && a->nowhere == b->nowhere &&
-	       a->scope_id == b->scope_id && memcmp(a->header, b->header, a->header_len) == 0;
+	       a->in_doubt == b->in_doubt && a->scope_id == b->scope_id &&
+	       memcmp(a->header, b->header, a->header_len) == 0;
 }
 
 static void publish(struct interface *interface, struct wg_peer *peer, const struct dp_outer *outer)

@@ -52,9 +52,10 @@ struct dp_outer {
 	uint16_t mtu;	 /* of the route, if smaller than the port's; 0: the port's alone counts */
 	bool via_kernel; /* neighbour not resolved, or not behind a port: the kernel's socket sends;
 			    port and MAC addresses do not count */
-	bool learned; /* [control rw once published] a worker's, and control has not heard of it */
-	bool nowhere; /* nothing is sent there, as into the peer's own tunnel; who comes from there
-			 has not moved all the same */
+	bool learned;  /* [control rw once published] a worker's, and control has not heard of it */
+	bool nowhere;  /* nothing is sent there, as into the peer's own tunnel; who comes from there
+			  has not moved all the same */
+	bool in_doubt; /* the same until control, which is told, has asked the kernel */
 	uint32_t scope_id; /* of a link-local address: the link; else 0 */
 };
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");

@@ -119,7 +119,8 @@ static inline bool has_room(const struct rte_mbuf *m)
 /* True when there is somewhere to send. Of the endpoint, this is the line that encap reads. */
 static inline bool leads_somewhere(const struct dp_outer *outer)
 {
-	return likely(outer != NULL) && (likely(!outer->special) || likely(!outer->nowhere));
+	return likely(outer != NULL) &&
+	       (likely(!outer->special) || likely(!(outer->nowhere | outer->in_doubt)));
 }
 
 /* ---- validate: common IP packets for our MAC go on; the rest is the host's ---- */
@@ -358,7 +359,9 @@ static void find_sessions(struct dp_worker *worker, struct dp_tunnel_burst *burs
 		struct rte_mbuf *m = burst->mbufs[i];
 		struct wg_session *session = burst->sessions[i];
 		if (unlikely(!leads_somewhere(burst->outers[i]))) {
-			set_kind(m, DP_UNREACHABLE, burst, i);
+			const struct dp_outer *outer = burst->outers[i];
+			bool waits = outer != NULL && outer->in_doubt;
+			set_kind(m, waits ? DP_STAGE : DP_UNREACHABLE, burst, i);
 			dp_batch_add(&control, m);
 		} else if (unlikely(session == NULL ||
 				    !wg_session_may_seal(session, worker->now_ns))) {

@@ -67,9 +67,9 @@ static bool may_lead_back(
 	return owner != DP_LPM_NONE;
 }
 
-/* The way back along the frame; back: control has to say whether it is one. */
+/* The way back along the frame. */
 static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8_t *frame,
-	unsigned header_len, uint32_t scope_id, bool back)
+	unsigned header_len, uint32_t scope_id, bool in_doubt)
 {
 	struct endpoint local = {0};
 	struct wg_path path;
@@ -78,18 +78,19 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 	local.addr = path.local;
 	local.port = load_be16(frame + header_len - UDP_HEADER_BYTES + UDP_DST_PORT);
 	*out = (struct dp_outer){
-		.via_kernel = true, .nowhere = back, .scope_id = path.remote.scope_id};
+		.via_kernel = true, .in_doubt = in_doubt, .scope_id = path.remote.scope_id};
 	if (is_same_way(seen, frame, header_len, scope_id)) {
 		/* But for learned, which is control's. */
 		*out = (struct dp_outer){.port = seen->port,
 			.mtu = seen->mtu,
 			.via_kernel = seen->via_kernel,
 			.nowhere = seen->nowhere,
+			.in_doubt = seen->in_doubt,
 			.scope_id = seen->scope_id};
 		memcpy(macs, seen->header, sizeof(macs));
 	}
 	out->learned = true;
-	out->special = out->via_kernel || out->mtu != 0 || out->nowhere;
+	out->special = out->via_kernel || out->mtu != 0 || out->nowhere || out->in_doubt;
 	out->header_len =
 		outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS) & 0x7f;
 }
@@ -108,12 +109,12 @@ void dp_roam(struct dp_worker *worker, struct dp_peer *peer, const uint8_t *fram
 {
 	struct dp *dp = worker->dp;
 	const struct dp_outer *seen = atomic_load_explicit(&peer->outer, memory_order_acquire);
-	bool back = may_lead_back(dp, peer, frame, header_len);
+	bool in_doubt = may_lead_back(dp, peer, frame, header_len);
 	void *spare = NULL;
 	while (!dp_is_on_path(seen, frame, header_len, scope_id)) {
 		if (spare == NULL && rte_ring_dequeue(dp->spare_ring, &spare) != 0)
 			return;
-		learn(spare, seen, frame, header_len, scope_id, back);
+		learn(spare, seen, frame, header_len, scope_id, in_doubt);
 		if (atomic_compare_exchange_strong_explicit(&peer->outer, &seen, spare,
 			    memory_order_acq_rel, memory_order_acquire)) {
 			tell(dp, peer->id, seen);

@@ -4,8 +4,8 @@
  * then, so that nothing sealed later goes to where the peer was (Linux does so, too). What it
  * publishes is enough to send with: through the way known before if only the peer's port is
  * another, else through the kernel's socket. Control hears of it and finds the better way. Where
- * the peer claims an address that allowed IPs of its interface cover, nothing is sent before that:
- * the kernel may route it into the tunnel.
+ * the peer claims an address that allowed IPs of its interface cover, packets wait for that in
+ * control: the kernel may route it into the tunnel.
  *
  * A worker allocates nothing: it takes a spare endpoint that control made. There are LIMIT_ROAMS of
  * them; when all are in use, the peer's next packet has to do it.

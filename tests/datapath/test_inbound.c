@@ -585,7 +585,8 @@ static void roaming(void **state)
 	assert_roams(3, true, 0);
 }
 
-static void assert_nobody_to_send_to(unsigned id)
+/* What is for the peer goes to control, as this kind. */
+static void assert_to_control(unsigned id, enum dp_kind kind)
 {
 	struct packet inner, frame, out;
 	struct dp_mbuf info;
@@ -596,7 +597,7 @@ static void assert_nobody_to_send_to(unsigned id)
 	ether_wrap(&frame, 1);
 	rig_receive(1, &frame);
 	ring_take(rig.dp->control_ring, &out, &info);
-	assert_int_equal(info.kind, DP_UNREACHABLE);
+	assert_int_equal(info.kind, kind);
 	inner_hop(&inner);
 	assert_same(&out, &inner);
 }
@@ -619,17 +620,18 @@ static void nothing_is_sent_nowhere(void **state)
 	outer.nowhere = outer.via_kernel = true;
 	assert_int_equal(dp_peer_set_outer(rig.dp, 1, &outer), 0);
 	assert_received(1);
-	assert_nobody_to_send_to(1);
+	assert_to_control(1, DP_UNREACHABLE);
 	assert_false(dp_take_roam(rig.dp, &roamed, &path));
 	rig.far[1].port++;
 	assert_received(1);
-	assert_nobody_to_send_to(1);
+	assert_to_control(1, DP_UNREACHABLE);
 	assert_told(1, 0);
 	rig.far[1].addr[3]++;
 	assert_roams(1, true, 0);
 }
 
-/* From an address that a tunnel of the interface leads to: control has to look at it first. */
+/* From an address that a tunnel of the interface leads to: packets wait until control has looked.
+ */
 static void a_place_inside_a_tunnel(void **state)
 {
 	(void)state;
@@ -637,12 +639,12 @@ static void a_place_inside_a_tunnel(void **state)
 		/* Another peer's; inside IPv6 it would be peer 2's own. */
 		memcpy(rig.far[id].addr, id == 1 ? "\x0a\x02\0\x09" : "\xfd\x02", id == 1 ? 4 : 2);
 		assert_received(id);
-		assert_nobody_to_send_to(id);
+		assert_to_control(id, DP_STAGE);
 		rig.far[id].port++;
 		assert_received(id);
-		assert_nobody_to_send_to(id);
+		assert_to_control(id, DP_STAGE);
 		assert_told(id, 0);
-		assert_nobody_to_send_to(id);
+		assert_to_control(id, DP_STAGE);
 	}
 	/* Of another interface it is no matter. */
 	memcpy(rig.far[3].addr, "\x0a\x02\0\x09", 4);
@@ -799,7 +801,7 @@ static void a_full_hint_ring(void **state)
 	assert_delivered(&inner);
 	bool confirm = false, rekey = false;
 	while (hint_take(&hint)) {
-		assert_int_equal(hint.peer_id, 1);
+		assert_int_equal(hint.local_index, rig.far[1].session.local_index);
 		confirm |= hint.kind == DP_HINT_CONFIRM;
 		rekey |= hint.kind == DP_HINT_REKEY;
 	}

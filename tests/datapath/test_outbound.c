@@ -506,7 +506,7 @@ static void a_full_hint_ring(void **state)
 		assert_int_equal(hint_take(&hint), again == 0);
 	}
 	assert_int_equal(hint.kind, DP_HINT_REKEY);
-	assert_int_equal(hint.peer_id, 1);
+	assert_int_equal(hint.local_index, rig.far[1].session.local_index);
 	assert_int_equal(hint.local_index, session->local_index);
 }
 
