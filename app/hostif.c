@@ -91,14 +91,14 @@ static int link_ioctl(const struct hostif *hostif, unsigned long request, struct
 	return err;
 }
 
-static int change_flags(const struct hostif *hostif, int set, int cleared)
+static int set_flags(const struct hostif *hostif, int flags)
 {
 	struct ifreq req = {0};
 	int err = link_ioctl(hostif, SIOCGIFFLAGS, &req);
 
 	if (err != 0)
 		return err;
-	req.ifr_flags = (short)((req.ifr_flags | set) & ~cleared);
+	req.ifr_flags = (short)(req.ifr_flags | flags);
 	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
 }
 
@@ -130,7 +130,7 @@ static int configure(struct hostif *hostif, const uint8_t mac[6], uint16_t mtu)
 	if (hostif->kind != HOSTIF_TAP)
 		forbid_link_local(hostif);
 	if (hostif->kind == HOSTIF_CAPTURE) {
-		int err = change_flags(hostif, IFF_NOARP, 0);
+		int err = set_flags(hostif, IFF_NOARP);
 		if (err != 0)
 			return err;
 	}
@@ -155,11 +155,6 @@ int hostif_keep_mac(const struct hostif *hostif, const uint8_t mac[6])
 	memcpy(req.ifr_hwaddr.sa_data, mac, 6);
 	err = link_ioctl(hostif, SIOCSIFHWADDR, &req);
 	return err != 0 ? err : 1;
-}
-
-int hostif_set_up(const struct hostif *hostif, bool up)
-{
-	return change_flags(hostif, up ? IFF_UP : 0, up ? 0 : IFF_UP);
 }
 
 bool hostif_is_up(const struct hostif *hostif)

@@ -52,9 +52,8 @@ int hostif_create(struct hostif *out, enum hostif_kind kind, const char *name, c
 /* Closes it; the interface is gone. */
 void hostif_destroy(struct hostif *hostif);
 
-/* Each 0 or a negative errno. */
+/* 0 or a negative errno. */
 int hostif_set_mtu(const struct hostif *hostif, uint16_t mtu);
-int hostif_set_up(const struct hostif *hostif, bool up);
 /* Whether it is set up; not when it is gone. */
 bool hostif_is_up(const struct hostif *hostif);
 /* Gives a TAP this MAC address if it has another: 1 when it had, 0, or a negative errno. */

@@ -42,8 +42,6 @@ struct uapi_config *uapi_parser_config(struct uapi_parser *parser);
 /* Negative errno of a bad request, and why: "line 3: ..." (no secret in it). */
 int uapi_parser_errno(const struct uapi_parser *parser);
 const char *uapi_parser_reason(const struct uapi_parser *parser);
-/* True when a request has begun and is not complete. */
-bool uapi_parser_busy(const struct uapi_parser *parser);
 /* Ready for the next request. */
 void uapi_parser_reset(struct uapi_parser *parser);
 

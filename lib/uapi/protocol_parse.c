@@ -105,12 +105,6 @@ const char *uapi_parser_reason(const struct uapi_parser *parser)
 	return parser->reason;
 }
 
-bool uapi_parser_busy(const struct uapi_parser *parser)
-{
-	return parser->state != STATE_COMPLETE &&
-	       (parser->state != STATE_FIRST || parser->line_len > 0);
-}
-
 /* --- Lines --- */
 
 /* The first thing that is wrong is what is told; the rest of the request is skipped. */

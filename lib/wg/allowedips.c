@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A hash table of whole prefixes, and how many there are of each length: a set touches one chain,
- * and a lookup asks once for each length in use, the longest first. This copy is for configuration
- * and for control's few lookups; it is made for fast changes, the workers' copy for fast lookups.
+ * A hash table of whole prefixes: a set touches one chain. This copy is for configuration, and made
+ * for fast changes; who asks for the longest prefix of an address asks the workers' copy.
  */
 #include "wg/allowedips.h"
 
@@ -15,7 +14,6 @@
 #include "wg/peer.h"
 
 #define ALLOWEDIPS_FIRST_CHAINS 64u
-#define ALLOWEDIPS_LENGTHS	129
 
 struct allowedips_entry {
 	struct allowedips_entry *chain_next;
@@ -29,13 +27,11 @@ struct allowedips {
 	struct allowedips_entry **chains;
 	uint32_t size; /* of chains, a power of two */
 	uint32_t count;
-	uint32_t lengths_v4[ALLOWEDIPS_LENGTHS], lengths_v6[ALLOWEDIPS_LENGTHS];
 };
 
 static struct allowedips_entry **find(
 	const struct allowedips *table, const struct ip_prefix *prefix);
 static void grow(struct allowedips *table);
-static uint32_t *length_count(struct allowedips *table, const struct ip_prefix *prefix);
 static void list_append(struct allowedips_entry *entry, struct wg_peer *peer);
 static void list_remove(struct allowedips_entry *entry);
 
@@ -94,7 +90,6 @@ int allowedips_set(struct allowedips *table, const struct ip_prefix *prefix, str
 	entry->chain_next = NULL;
 	*link = entry;
 	list_append(entry, peer);
-	++*length_count(table, prefix);
 	if (++table->count > table->size)
 		grow(table);
 	return 0;
@@ -110,36 +105,9 @@ bool allowedips_remove(
 		return false;
 	*link = entry->chain_next;
 	list_remove(entry);
-	--*length_count(table, &entry->prefix);
 	table->count--;
 	free(entry);
 	return true;
-}
-
-struct wg_peer *allowedips_owner(const struct allowedips *table, const struct ip_prefix *prefix)
-{
-	const struct allowedips_entry *entry = *find(table, prefix);
-
-	return entry ? entry->peer : NULL;
-}
-
-struct wg_peer *allowedips_lookup(const struct allowedips *table, const struct ip_addr *addr)
-{
-	const uint32_t *lengths = addr->family == IP_V4 ? table->lengths_v4 : table->lengths_v6;
-	struct ip_prefix prefix = {.addr = *addr};
-
-	for (int bits = (int)ip_family_bits(addr->family); bits >= 0; bits--) {
-		struct wg_peer *owner;
-
-		if (lengths[bits] == 0)
-			continue;
-		prefix.bits = (uint8_t)bits;
-		ip_prefix_mask(&prefix);
-		owner = allowedips_owner(table, &prefix);
-		if (owner)
-			return owner;
-	}
-	return NULL;
 }
 
 const struct allowedips_entry *allowedips_next(const struct allowedips *table,
@@ -152,11 +120,6 @@ const struct allowedips_entry *allowedips_next(const struct allowedips *table,
 struct ip_prefix allowedips_prefix(const struct allowedips_entry *entry)
 {
 	return entry->prefix;
-}
-
-uint32_t allowedips_count(const struct allowedips *table)
-{
-	return table->count;
 }
 
 /*
@@ -207,12 +170,6 @@ static void grow(struct allowedips *table)
 	free(table->chains);
 	table->chains = chains;
 	table->size = size;
-}
-
-static uint32_t *length_count(struct allowedips *table, const struct ip_prefix *prefix)
-{
-	return prefix->addr.family == IP_V4 ? &table->lengths_v4[prefix->bits]
-					    : &table->lengths_v6[prefix->bits];
 }
 
 static void list_append(struct allowedips_entry *entry, struct wg_peer *peer)

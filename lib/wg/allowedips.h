@@ -32,14 +32,9 @@ int allowedips_set(struct allowedips *table, const struct ip_prefix *prefix, str
 bool allowedips_remove(
 	struct allowedips *table, const struct ip_prefix *prefix, struct wg_peer *peer);
 
-/* The owner of exactly this prefix, or of the longest prefix that contains addr; else NULL. */
-struct wg_peer *allowedips_owner(const struct allowedips *table, const struct ip_prefix *prefix);
-struct wg_peer *allowedips_lookup(const struct allowedips *table, const struct ip_addr *addr);
-
 /* A peer's prefixes: first with entry NULL, then the next; NULL at the end. */
 const struct allowedips_entry *allowedips_next(const struct allowedips *table,
 	const struct wg_peer *peer, const struct allowedips_entry *entry);
 struct ip_prefix allowedips_prefix(const struct allowedips_entry *entry);
-uint32_t allowedips_count(const struct allowedips *table);
 
 #endif
