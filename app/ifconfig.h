@@ -5,16 +5,17 @@
  * order, at the end or when a later step fails.
  *
  * Thread: control. Blocks only while the kernel works on a request (100,000 routes: about a
- *second). Allocates with malloc.
+ * second). Allocates with malloc.
  *
  * Routes. Table = off: none. Table = N: each allowed IP in table N. Table = auto: in the main
- *table, but for those that the addresses which the interface then has cover already; a default
- *route (0.0.0.0/0,
- *::/0) goes, as with wg-quick, into a table of its own with two policy rules, not from all fwmark
- *TABLE lookup TABLE from all lookup main suppress_prefixlength 0 so that everything but the marked
- *sealed packets takes it: the interface's sockets must be given the mark (ifconfig_fwmark()).
- *wg-quick's firewall rules against spoofed answers are not made: what comes sealed is checked
- *against the allowed IPs, and the rest is the operator's firewall.
+ * table, but for those that the addresses cover which the interface then has. A default route
+ * (0.0.0.0/0 or ::/0) goes, as with wg-quick, into a table of its own with two policy rules,
+ *	not from all fwmark TABLE lookup TABLE
+ *	from all lookup main suppress_prefixlength 0
+ * so that everything but the marked sealed packets takes it: the interface's sockets must be
+ * given the mark (ifconfig_fwmark()). wg-quick's firewall rules against spoofed answers are not
+ * made: what comes sealed is checked against the allowed IPs, and the rest is the operator's
+ * firewall.
  *
  * wg-quick sets routes once. Here they may follow the configuration file's peers while the program
  * runs: ifconfig_add_routes(), ifconfig_remove_routes().

@@ -145,6 +145,11 @@ def test_ipv6_that_is_off_is_told_once(site):
     assert routes(site, "10.60.0.0/24") and routes(site, "10.61.0.0/24")
     assert gateway.tail().count(f"{lines}fd6") == 1
     assert gateway.tail().count(lines) == gateway.tail().count("IPv6 is off on")
+    # As the manual has it.
+    gw.sysctl(f"net.ipv6.conf.{gateway.name}.disable_ipv6", 0)
+    gw.ip("link", "set", gateway.name, "down")
+    gw.ip("link", "set", gateway.name, "up")
+    lab.wait_for("IPv6 routes", lambda: gw.ip_json("-6", "route", "show", "fd62::/48"))
 
 
 def test_mark_of_the_default_route(site):
