@@ -97,6 +97,9 @@ static int setup(void **state)
 	    "ip addr add 192.0.2.1/24 dev wan0; ip -6 addr add 2001:db8::1/64 dev wan0 nodad;"
 	    "ip route add default via 192.0.2.2; ip -6 route add default via 2001:db8::2");
 	run("ip link set wg0 down; ip link set wg1 down; ip link set wg0 mtu 1420");
+	/* The kernel makes the last route of an IPv6 address after `ip addr add` has ended. */
+	run("for i in $(seq 1000); do ip -6 route show table local |"
+	    "grep -q 'anycast 2001:db8:: dev wan0' && exit 0; sleep 0.01; done; exit 1");
 	snapshot(before);
 	return 0;
 }
