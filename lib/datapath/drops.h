@@ -33,7 +33,8 @@ struct rte_mbuf;
 		"packet from the host's interface is not valid IP")                                \
 	X(DP_DROP_TUN_TOO_BIG, "tun_too_big", "packet from the host exceeds the interface's MTU")  \
 	X(DP_DROP_NO_PEER, "no_peer", "no allowed IPs cover the destination")                      \
-	X(DP_DROP_NO_ENDPOINT, "no_endpoint", "the peer has no endpoint")                          \
+	X(DP_DROP_NO_ENDPOINT, "no_endpoint",                                                      \
+		"the peer has no endpoint, or one that its interface's tunnel leads to")           \
 	X(DP_DROP_PEER_GONE, "peer_gone", "peer was removed while the packet waited")              \
 	X(DP_DROP_SESSION_GONE, "session_gone", "session ended while the packet waited for it")    \
 	/* Either way */                                                                           \
