@@ -162,6 +162,12 @@ static void compute(struct interface *interface, struct wg_work *work)
 	(void)wg_device_finish(interface->device, work, gateway_now());
 }
 
+static const struct wg_session *published_session(const struct dp *dp, const struct wg_peer *peer)
+{
+	return atomic_load_explicit(
+		&dp_find_peer(dp, wg_peer_id(peer))->current, memory_order_relaxed);
+}
+
 static void act(struct interface *interface, const struct wg_action *action)
 {
 	struct dp *dp = interface->gateway->dp;
@@ -179,6 +185,9 @@ static void act(struct interface *interface, const struct wg_action *action)
 			dp_peer_set_next_session(dp, wg_peer_id(peer), action->session);
 		break;
 	case WG_ACT_SESSION_CURRENT:
+		/* What the kernel does not tell of, as a path MTU, is asked for once a session. */
+		if (action->session && action->session != published_session(dp, peer))
+			endpoint_resolve(interface, peer);
 		set_current_session(interface, peer, action->session);
 		break;
 	case WG_ACT_SESSION_RETIRE:

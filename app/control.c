@@ -422,6 +422,7 @@ void control_run(struct gateway *gateway)
 		interface_restore_routes(gateway);
 		if (fds[FD_UAPI].revents || uapi_server_deadline(gateway->uapi) <= now.mono_ns)
 			uapi_server_process(gateway->uapi, now);
+		endpoints_hear_too_big(gateway, now.mono_ns);
 		work += endpoints_step(gateway);
 		neighbours_keep(gateway, now.mono_ns);
 		host_follow_links(gateway, now.mono_ns);

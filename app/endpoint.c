@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#include <rte_ring_elem.h>
+
+#include "base/units.h"
 #include "gateway.h"
 #include "interface.h"
 #include "log.h"
@@ -16,6 +19,11 @@
 /* Work of one turn: a look is a cache miss or two, a resolution some microseconds of the kernel. */
 #define LOOKS_A_TURN	1024
 #define RESOLVES_A_TURN 64
+
+/* Rounds that a stranger can have made: for each id they look at so much time lies between two,
+ * some fifty times what the look takes. */
+#define TOO_BIG_ROUND_NS NS_PER_SEC
+#define TOO_BIG_ID_NS	 (5 * NS_PER_US)
 
 /* --- One endpoint --- */
 
@@ -176,6 +184,27 @@ void endpoints_changed_behind(
 	}
 	endpoints->neighbours[endpoints->neighbour_count++] =
 		(struct endpoint_neighbour){.ifindex = ifindex, .addr = *neighbour};
+}
+
+void endpoints_hear_too_big(struct gateway *gateway, uint64_t now_ns)
+{
+	struct endpoints *endpoints = &gateway->endpoints;
+	struct ip_prefix prefixes[ENDPOINT_TOO_BIGS];
+	struct dp_too_big too_big;
+	unsigned n = 0;
+
+	/* Without room it has to wait: nobody outside shall have all of them resolved. */
+	if (now_ns < endpoints->too_big_due_ns ||
+		endpoints->change_count > ENDPOINT_CHANGES - ENDPOINT_TOO_BIGS)
+		return;
+	while (n < ENDPOINT_TOO_BIGS &&
+		rte_ring_sc_dequeue_elem(gateway->dp->too_big_ring, &too_big, sizeof(too_big)) == 0)
+		prefixes[n++] = (struct ip_prefix){.addr = too_big.destination,
+			.bits = (uint8_t)ip_family_bits(too_big.destination.family)};
+	if (n == 0)
+		return;
+	endpoints_changed_in(gateway, prefixes, n);
+	endpoints->too_big_due_ns = now_ns + TOO_BIG_ROUND_NS + gateway->peer_ids * TOO_BIG_ID_NS;
 }
 
 static bool has_changed(const struct gateway *gateway, uint32_t id)

@@ -13,6 +13,8 @@
 
 /* Changes that are looked for by name; with more than so many, every endpoint is resolved again. */
 #define ENDPOINT_CHANGES 64
+/* Of these, words of routers that are taken at once. */
+#define ENDPOINT_TOO_BIGS 16
 
 struct gateway;
 struct interface;
@@ -33,7 +35,8 @@ struct endpoints {
 		struct ip_addr addr;
 	} neighbours[ENDPOINT_CHANGES];
 	uint32_t next_id, ids_left;
-	uint32_t ids; /* in the round */
+	uint32_t ids;		 /* in the round */
+	uint64_t too_big_due_ns; /* when to listen to routers again */
 };
 
 /* Publishes the way to the peer's endpoint as it is now. */
@@ -46,6 +49,11 @@ void endpoints_changed_in(struct gateway *gateway, const struct ip_prefix *prefi
 /* those behind this neighbour. */
 void endpoints_changed_behind(
 	struct gateway *gateway, uint32_t ifindex, const struct ip_addr *neighbour);
+/*
+ * Those that routers said datagrams are too big for (dp->too_big_ring). To be called often: as
+ * anybody can say so, it listens no more than once a second, and with many peers less often.
+ */
+void endpoints_hear_too_big(struct gateway *gateway, uint64_t now_ns);
 /* A bounded piece of it; returns how many peer ids were looked at, 0: nothing is left to do. */
 unsigned endpoints_step(struct gateway *gateway);
 

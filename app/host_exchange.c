@@ -16,10 +16,13 @@
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
 #include <rte_ring.h>
+#include <rte_ring_elem.h>
 
 #include "base/units.h"
 #include "coalesce.h"
 #include "hostif.h"
+#include "net/headers.h"
+#include "net/icmp.h"
 #include "segment.h"
 #include "udp_socket.h"
 
@@ -562,6 +565,31 @@ static enum progress drain_rings(struct host_exchange *hx)
 	return progress;
 }
 
+static bool is_listen_port(const struct host_exchange *hx, uint16_t port)
+{
+	for (unsigned i = 0; i < LIMIT_INTERFACES; i++)
+		if (hx->socket_attached[i] && hx->sockets[i].port == port)
+			return true;
+	return false;
+}
+
+/*
+ * The kernel, which has just taken the frame in, tells nobody that it knows a smaller path MTU now
+ * for what workers send by themselves.
+ */
+static void pass_on_too_big(struct host_exchange *hx, const struct rte_mbuf *m)
+{
+	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
+	struct dp_too_big too_big;
+	uint16_t port;
+
+	if (m->data_len > ETHER_HEADER_BYTES &&
+		icmp_says_too_big(frame + ETHER_HEADER_BYTES, m->data_len - ETHER_HEADER_BYTES,
+			&too_big.destination, &port) &&
+		is_listen_port(hx, port))
+		(void)rte_ring_enqueue_elem(hx->dp->too_big_ring, &too_big, sizeof(too_big));
+}
+
 /* Writes a frame; m is freed by the caller. */
 static void write_frame(struct host_exchange *hx, struct netdev *netdev,
 	const struct virtio_net_hdr_v1 *vnet, struct rte_mbuf *m, unsigned packets)
@@ -572,6 +600,8 @@ static void write_frame(struct host_exchange *hx, struct netdev *netdev,
 		count(&netdev->counters.tx_frames, 1);
 		count(&netdev->counters.tx_packets, packets);
 		count(&netdev->counters.tx_bytes, m->pkt_len);
+		if (netdev->hostif.kind == HOSTIF_TAP && packets == 1)
+			pass_on_too_big(hx, m);
 		return;
 	}
 	count(err == -EIO ? &netdev->counters.tx_down : &netdev->counters.tx_refused, packets);

@@ -56,6 +56,7 @@
 #define LIMIT_CONTROL_RING   2048 /* packets without a session: eight turns of control */
 #define LIMIT_ROAMS	     1024 /* peers that move between two turns of control; later ones wait */
 #define LIMIT_HINT_RING	     2048 /* hints; lost ones are raised again */
+#define LIMIT_TOO_BIG_RING   64	  /* words of routers about path MTUs; lost ones are repeated */
 #define LIMIT_IN_RING	     2048 /* a 64 KiB read of the host is 45 packets; tens of these */
 #define LIMIT_RELAY_RING     2048 /* frames of other workers: some tens of bursts */
 #define LIMIT_HOST_RING	     1024 /* each: a million a second while its thread sleeps, 1 ms at most */

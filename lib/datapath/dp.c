@@ -114,8 +114,10 @@ static int create_rings(struct dp *dp)
 	dp->roam_ring = create_ring("roam", 0, sizeof(struct dp_roam), LIMIT_ROAMS);
 	dp->spare_ring = relax(rte_ring_create("wg_spare", LIMIT_ROAMS, SOCKET_ID_ANY,
 		RING_F_MP_RTS_ENQ | RING_F_MC_RTS_DEQ | RING_F_EXACT_SZ));
-	if (dp->handshake_ring == NULL || dp->control_ring == NULL || dp->hint_ring == NULL ||
-		dp->job_ring == NULL || dp->roam_ring == NULL || dp->spare_ring == NULL)
+	dp->too_big_ring = create_ring("too_big", 0, sizeof(struct dp_too_big), LIMIT_TOO_BIG_RING);
+	if (dp->too_big_ring == NULL || dp->handshake_ring == NULL || dp->control_ring == NULL ||
+		dp->hint_ring == NULL || dp->job_ring == NULL || dp->roam_ring == NULL ||
+		dp->spare_ring == NULL)
 		return -ENOMEM;
 	for (unsigned i = 0; i < dp->workers; i++) {
 		dp->in_ring[i] = create_ring("in", i, sizeof(void *), LIMIT_IN_RING);
@@ -149,6 +151,7 @@ static void destroy_rings(struct dp *dp)
 	rte_ring_free(dp->job_ring);
 	rte_ring_free(dp->roam_ring);
 	rte_ring_free(dp->spare_ring);
+	rte_ring_free(dp->too_big_ring);
 	for (unsigned i = 0; i < dp->workers; i++) {
 		rte_ring_free(dp->in_ring[i]);
 		rte_ring_free(dp->relay_ring[i]);

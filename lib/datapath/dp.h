@@ -168,8 +168,9 @@ struct dp {
 	 * must not crowd out what the host exchange and control send. */
 	struct rte_ring *relay_ring[LIMIT_WORKERS];
 	struct rte_ring *host_ring[DP_NETDEVS]; /* many producers, host exchange consumes */
-	struct rte_ring *roam_ring;  /* of struct dp_roam; many producers, control consumes */
-	struct rte_ring *spare_ring; /* of struct dp_outer *, for workers; many of both */
+	struct rte_ring *roam_ring;    /* of struct dp_roam; many producers, control consumes */
+	struct rte_ring *spare_ring;   /* of struct dp_outer *, for workers; many of both */
+	struct rte_ring *too_big_ring; /* of struct dp_too_big; host exchange to control */
 
 	/* Workers report here with their id; the reclaim queue waits for them. [const after create]
 	 */
@@ -195,6 +196,14 @@ enum dp_hint_kind {
 struct dp_hint {
 	uint8_t kind; /* enum dp_hint_kind */
 	uint32_t local_index;
+};
+
+/*
+ * A router said that a datagram of ours to this address was too big for its way, and the kernel has
+ * heard it. Lossy: the next one makes it say so again.
+ */
+struct dp_too_big {
+	alignas(4) struct ip_addr destination;
 };
 
 /* EAL must be up. 0, -EINVAL (workers of 1..LIMIT_WORKERS) or -ENOMEM. One at a time in a process.

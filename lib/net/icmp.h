@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ICMP errors about packets that the gateway cannot carry. RFC 792, RFC 1812 section 4.3.2,
- * RFC 1191; RFC 4443. Limiting their rate is the caller's.
+ * ICMP errors about packets that the gateway cannot carry, and those that routers send about its
+ * own. RFC 792, RFC 1812 section 4.3.2, RFC 1191; RFC 4443. Limiting their rate is the caller's.
  *
  * Thread: any; no allocation.
  */
 #ifndef NET_ICMP_H
 #define NET_ICMP_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -31,5 +32,13 @@ enum icmp_error {
  */
 size_t icmp_build_error(uint8_t out[ICMP_ERROR_MAX], enum icmp_error error, uint32_t mtu,
 	const struct ip_addr *source, const uint8_t *packet, size_t len);
+
+/*
+ * True for an ICMP "too big" about a UDP datagram, as an IP packet of len bytes without extension
+ * headers; *destination is where the datagram was to go, *source_port where it came from (host byte
+ * order). Nothing says that it is true: checksums are not looked at, and anybody can send it.
+ */
+bool icmp_says_too_big(
+	const uint8_t *packet, size_t len, struct ip_addr *destination, uint16_t *source_port);
 
 #endif

@@ -293,6 +293,89 @@ def test_fragments_that_never_end(make_site, source, gateway):
     assert joined("OKs") > done
 
 
+def narrow_client(site, mtu):
+    """A client over IPv6 whose link, two hops from the gateway, is narrower than the gateway knows."""
+    topology = site.topology
+    far = topology.namespace("far")
+    topology.link(far, "e0", topology.wan, "e1")
+    far.set_up("e0", "2001:db8:2::2/64", mtu=mtu)
+    topology.wan.set_up("e1", "2001:db8:2::1/64", mtu=mtu)
+    topology.wan.sysctl("net.ipv6.conf.all.forwarding", 1)
+    far.ip("-6", "route", "add", "default", "via", "2001:db8:2::1")
+    topology.gw.ip("route", "add", "2001:db8:2::/64", "via", "2001:db8:1::2")
+    client = lab.WireguardGo(far, "far")
+    site.gateway.set("peer", client.public_key, "allowed-ips", "10.9.0.3")
+    client.set_private_key(*speaks_to_over_ipv6(site))
+    far.set_up(client.name, "10.9.0.3/32", mtu=1420)
+    for prefix in ("10.9.0.0/24", "10.1.0.0/24"):
+        far.ip("route", "replace", prefix, "dev", client.name)
+    return far, client
+
+
+def speaks_to_over_ipv6(site):
+    return ("peer", site.public_key, "endpoint", "[2001:db8:1::1]:51820", "allowed-ips",
+            "10.1.0.0/24,10.9.0.0/24")
+
+
+def widen(site, far):
+    """That link takes 1,500 bytes again, and the gateway's kernel has forgotten that it did not."""
+    far.ip("link", "set", "e0", "mtu", 1500)
+    site.topology.wan.ip("link", "set", "e1", "mtu", 1500)
+    site.topology.gw.ip("-6", "route", "flush", "cache")
+
+
+class Datagrams:
+    """Sends datagrams from lan to 10.9.0.3."""
+
+    def __init__(self, lan, far):
+        self.at = wgpeer.udp_socket(far.name, "10.9.0.3")
+        self.source = wgpeer.udp_socket(lan.name, "10.1.0.2")
+
+    def arrives(self, size):
+        payload = os.urandom(size)
+        self.source.sendto(payload, self.at.getsockname())
+        while got := wgpeer.receive([self.at], 0.2):
+            if got.data == payload:
+                return True
+        return False
+
+    def close(self):
+        self.at.close()
+        self.source.close()
+
+
+def test_router_on_the_way_says_too_big(make_site):
+    """
+    Nobody else tells of it, and small packets get through, so that no handshake begins for it: what
+    is too large goes in fragments soon after the router's word, long before the next handshake.
+    """
+    site = make_site(outside="[2001:db8:1::1]:51820")
+    lan, gateway = site.topology.lan, site.gateway
+    far, client = narrow_client(site, 1400)
+    reaches(far, "10.1.0.2")
+    reaches(lan, "10.9.0.3")
+    datagrams = Datagrams(lan, far)
+    name = f"{gateway.name} socket_tx_packets"
+    before = slow(gateway)[name]
+    assert datagrams.arrives(1000)
+    assert not datagrams.arrives(1392)
+    assert "mtu 1400" in site.topology.gw.ip("route", "get", "2001:db8:2::2").stdout
+    lab.wait_for("a full-size datagram", lambda: datagrams.arrives(1392), timeout=5)
+    assert all(datagrams.arrives(1392) for _ in range(5))
+    # What fits still goes by the port.
+    sent = slow(gateway)[name]
+    assert sent > before
+    assert all(datagrams.arrives(1000) for _ in range(5)) and slow(gateway)[name] == sent
+    # So does all when it fits again, from the next handshake on at the latest.
+    widen(site, far)
+    client.set("peer", site.public_key, "remove")
+    client.set(*speaks_to_over_ipv6(site))
+    reaches(far, "10.1.0.2")
+    sent = slow(gateway)[name]
+    assert all(datagrams.arrives(1392) for _ in range(5)) and slow(gateway)[name] == sent
+    datagrams.close()
+
+
 # --- Nobody to send to ---
 
 

@@ -13,11 +13,14 @@
 
 #include <cmocka.h>
 
+#include <rte_ring_elem.h>
+
 #include "app/gateway.h"
 #include "app/interface.h"
 #include "app/log.h"
 #include "app/mirror.h"
 #include "app/neighbours.h"
+#include "base/units.h"
 
 #define PEERS 400
 
@@ -27,6 +30,7 @@ struct wg_peer {
 };
 
 static struct gateway gateway;
+static struct dp dp;
 static struct interface interface = {.gateway = &gateway};
 static struct wg_peer peers[PEERS];
 static struct wg_peer *by_id[PEERS];
@@ -50,16 +54,16 @@ void *wg_peer_user(const struct wg_peer *peer)
 	return &interface;
 }
 
-struct dp_peer *dp_find_peer(const struct dp *dp, uint32_t id)
+struct dp_peer *dp_find_peer(const struct dp *of, uint32_t id)
 {
-	(void)dp;
+	(void)of;
 	(void)id;
 	return NULL;
 }
 
-int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
+int dp_peer_set_outer(struct dp *of, uint32_t id, const struct dp_outer *outer)
 {
-	(void)dp;
+	(void)of;
 	(void)id;
 	(void)outer;
 	fail();
@@ -204,12 +208,74 @@ static void test_peers_come_on_the_way(void **state)
 		assert_int_equal(resolved[id], 1);
 }
 
+static void say_too_big(unsigned net, unsigned times)
+{
+	struct dp_too_big too_big = {
+		.destination = {.family = IP_V4, .bytes = {192, 0, (uint8_t)net, 1}}};
+
+	while (times-- > 0)
+		(void)rte_ring_enqueue_elem(dp.too_big_ring, &too_big, sizeof(too_big));
+}
+
+static void hear_too_big(uint64_t now_ns)
+{
+	endpoints_hear_too_big(&gateway, now_ns);
+	finish_round();
+}
+
+/*
+ * What a router says concerns those that have this endpoint. As anybody can say it, there is one
+ * round a second for it, and with many peers fewer; and never are all resolved again.
+ */
+static void test_too_big(void **state)
+{
+	static alignas(64) uint8_t memory[8192];
+	const uint64_t begin = 100 * NS_PER_SEC;
+
+	(void)state;
+	dp.too_big_ring = (struct rte_ring *)memory;
+	assert_in_range(
+		rte_ring_get_memsize_elem(sizeof(struct dp_too_big), 64), 1, sizeof(memory));
+	assert_int_equal(rte_ring_init(dp.too_big_ring, "too_big", 64, 0), 0);
+	gateway.dp = &dp;
+	add_peers(200);
+	for (unsigned id = 0; id < 200; id++)
+		peers[id].path.remote.addr =
+			(struct ip_addr){.family = IP_V4, .bytes = {192, 0, (uint8_t)id, 1}};
+	hear_too_big(begin);
+	assert_int_equal(count_resolved(), 0);
+	say_too_big(7, 1);
+	say_too_big(8, 1);
+	hear_too_big(begin);
+	assert_int_equal(count_resolved(), 2);
+	assert_int_equal(resolved[7] + resolved[8], 2);
+	/* A flood. */
+	say_too_big(9, 63);
+	hear_too_big(begin + NS_PER_SEC);
+	assert_int_equal(count_resolved(), 2);
+	hear_too_big(begin + NS_PER_SEC + 200 * 5 * NS_PER_US);
+	assert_int_equal(resolved[9], 1);
+	say_too_big(9, 63);
+	hear_too_big(begin + 3 * NS_PER_SEC);
+	assert_int_equal(resolved[9], 2);
+	/* Many changes that are not done with: it waits. */
+	for (unsigned i = 0; i < ENDPOINT_CHANGES; i++)
+		endpoints_changed_in(
+			&gateway, &(struct ip_prefix){.addr = {.family = IP_V6}, .bits = 64}, 1);
+	endpoints_hear_too_big(&gateway, begin + 9 * NS_PER_SEC);
+	finish_round();
+	assert_int_equal(count_resolved(), 4);
+	hear_too_big(begin + 9 * NS_PER_SEC);
+	assert_int_equal(count_resolved(), 5);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_all_in_pieces, set_up),
 		cmocka_unit_test_setup(test_by_what_changed, set_up),
 		cmocka_unit_test_setup(test_peers_come_on_the_way, set_up),
+		cmocka_unit_test_setup(test_too_big, set_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
