@@ -102,19 +102,35 @@ static int set_flags(const struct hostif *hostif, int flags)
 	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
 }
 
+/* Where that is refused or not there (no IPv6, no /proc), the kernel does its harmless default. */
+static void set_conf(const char *family, const char *name, const char *key, char value)
+{
+	char path[96];
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s/conf/%s/%s", family, name, key);
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, &value, 1) < 0) {
+		/* As without it. */
+	}
+	close(fd);
+}
+
 /* No link-local address of the kernel's choice: nobody could route it (as WireGuard in Linux). */
 static void forbid_link_local(const struct hostif *hostif)
 {
-	char path[80];
+	set_conf("ipv6", hostif->name, "addr_gen_mode", '1');
+}
 
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/addr_gen_mode", hostif->name);
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return; /* no IPv6, or no /proc */
-	if (write(fd, "1", 1) < 0) {
-		/* Then it has one: harmless. */
-	}
-	close(fd);
+/*
+ * A peer has no shorter way to another than by us, whatever the kernel makes of a packet that
+ * leaves by the interface it came in by (as WireGuard in Linux). It may say so while either allows.
+ */
+static void forbid_redirects(const struct hostif *hostif)
+{
+	set_conf("ipv4", hostif->name, "send_redirects", '0');
+	set_conf("ipv4", "all", "send_redirects", '0');
 }
 
 static int configure(struct hostif *hostif, const uint8_t mac[6], uint16_t mtu)
@@ -129,6 +145,8 @@ static int configure(struct hostif *hostif, const uint8_t mac[6], uint16_t mtu)
 	}
 	if (hostif->kind != HOSTIF_TAP)
 		forbid_link_local(hostif);
+	if (hostif->kind == HOSTIF_TUN)
+		forbid_redirects(hostif);
 	if (hostif->kind == HOSTIF_CAPTURE) {
 		int err = set_flags(hostif, IFF_NOARP);
 		if (err != 0)

@@ -198,6 +198,18 @@ static ssize_t receive_on(int fd, void *buf, size_t size)
 
 /* --- Interfaces --- */
 
+/* A number of the kernel's. */
+static int conf_of(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	int value;
+
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%d", &value), 1);
+	fclose(file);
+	return value;
+}
+
 static void an_interface_is_what_was_asked_for(void **unused)
 {
 	static const uint8_t mac[6] = {2, 0, 0, 0, 0, 0x2a};
@@ -207,7 +219,11 @@ static void an_interface_is_what_was_asked_for(void **unused)
 
 	(void)unused;
 	assert_int_equal(hostif_create(&tap, HOSTIF_TAP, "outer0", mac, 1500), 0);
+	run("echo 1 | tee /proc/sys/net/ipv4/conf/all/send_redirects >/proc/sys/net/ipv4/conf/"
+	    "default/send_redirects");
 	assert_int_equal(hostif_create(&tun, HOSTIF_TUN, "wg0", NULL, 1420), 0);
+	assert_int_equal(conf_of("/proc/sys/net/ipv4/conf/wg0/send_redirects"), 0);
+	assert_int_equal(conf_of("/proc/sys/net/ipv4/conf/all/send_redirects"), 0);
 	assert_int_equal(hostif_create(&other, HOSTIF_TUN, "wg0", NULL, 1420), -EEXIST);
 	assert_int_equal(hostif_create(&other, HOSTIF_TUN, "lo", NULL, 1420), -EEXIST);
 	assert_int_equal(hostif_create(&other, HOSTIF_TUN, "", NULL, 1420), -EINVAL);
