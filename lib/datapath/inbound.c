@@ -634,8 +634,17 @@ static void to_host(
 	dp_batch_add(host, m);
 }
 
+/* True for what a router forwards without a second thought. A source of ours: see outbound.c. */
+static inline bool is_common(const struct inner *inner, const struct dp_locals *locals)
+{
+	return inner->ttl > 1 && inner->unusual == 0 &&
+	       (inner->family != IP_V4 || !dp_locals_has_ipv4(locals, inner->src));
+}
+
 static void deliver(struct dp_worker *worker, struct inbound *in)
 {
+	const struct dp_locals *locals =
+		atomic_load_explicit(&worker->dp->locals, memory_order_acquire);
 	struct dp_nexthop *nexthops[LIMIT_BURST];
 	struct dp_tunnel_burst burst; /* for other peers */
 	struct dp_lookup destinations;
@@ -646,9 +655,8 @@ static void deliver(struct dp_worker *worker, struct inbound *in)
 		dp_lookup_add(&destinations, i, in->inner[i].family, in->inner[i].dst);
 	dp_forward_lookup(worker->dp, &destinations, in->n, nexthops);
 	for (unsigned i = 0; i < in->n; i++) {
-		const struct inner *inner = &in->inner[i];
-		bool common = inner->ttl > 1 && inner->unusual == 0;
-		if (unlikely(!common || !dp_forward(worker, in->mbufs[i], nexthops[i], &burst)))
+		if (unlikely(!is_common(&in->inner[i], locals) ||
+			     !dp_forward(worker, in->mbufs[i], nexthops[i], &burst)))
 			to_host(worker, in->mbufs[i], in->interface[i], &host);
 	}
 	if (host.n != 0)

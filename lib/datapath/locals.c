@@ -6,11 +6,9 @@
 
 #include <rte_malloc.h>
 
-/* The IPv6 addresses, then the IPv4 addresses. */
-struct dp_locals {
-	unsigned n4, n6;
-	uint8_t bytes[];
-};
+#define FILTER_LOG2_LEAST 9  /* bits: a cache line */
+#define FILTER_LOG2_MOST  18 /* as large as a first-level cache: for 4,096 addresses */
+#define FILTER_SPARSE	  64 /* bits for each address */
 
 static int compare4(const void *a, const void *b)
 {
@@ -29,12 +27,25 @@ static bool is_loopback(const struct ip_addr *addr)
 	return addr->family == IP_V4 ? addr->bytes[0] == 127 : memcmp(addr->bytes, one, 16) == 0;
 }
 
+static unsigned filter_log2_bits(unsigned n)
+{
+	unsigned log2_bits = FILTER_LOG2_LEAST;
+	while (log2_bits < FILTER_LOG2_MOST && 1ul << log2_bits < n * (unsigned long)FILTER_SPARSE)
+		log2_bits++;
+	return log2_bits;
+}
+
 struct dp_locals *dp_locals_create(const struct ip_addr *addrs, unsigned n)
 {
-	struct dp_locals *locals = rte_zmalloc("wg_locals", sizeof(*locals) + n * 16ul, 0);
+	unsigned log2_bits = filter_log2_bits(n);
+	size_t filter_bytes = (1ul << log2_bits) / 8;
+	struct dp_locals *locals =
+		rte_zmalloc("wg_locals", sizeof(*locals) + filter_bytes + n * 16ul, 64);
 	if (locals == NULL)
 		return NULL;
-	uint8_t *next = locals->bytes;
+	uint8_t *addresses = (uint8_t *)locals->filter + filter_bytes, *next = addresses;
+	locals->addrs = addresses;
+	locals->shift = 32 - log2_bits;
 	for (unsigned i = 0; i < n; i++) {
 		if (addrs[i].family != IP_V6 || is_loopback(&addrs[i]))
 			continue;
@@ -46,21 +57,22 @@ struct dp_locals *dp_locals_create(const struct ip_addr *addrs, unsigned n)
 		if (addrs[i].family != IP_V4 || is_loopback(&addrs[i]))
 			continue;
 		memcpy(next, addrs[i].bytes, 4);
+		unsigned bit = dp_locals_bit(locals, next);
+		locals->filter[bit / 64] |= 1ull << bit % 64;
 		next += 4;
 		locals->n4++;
 	}
-	qsort(locals->bytes, locals->n6, 16, compare6);
-	qsort(locals->bytes + 16ul * locals->n6, locals->n4, 4, compare4);
+	qsort(addresses, locals->n6, 16, compare6);
+	qsort(addresses + 16ul * locals->n6, locals->n4, 4, compare4);
 	return locals;
 }
 
-bool dp_locals_has_ipv4(const struct dp_locals *locals, const uint8_t addr[4])
+bool dp_locals_search_ipv4(const struct dp_locals *locals, const uint8_t addr[4])
 {
-	return locals != NULL &&
-	       bsearch(addr, locals->bytes + 16ul * locals->n6, locals->n4, 4, compare4) != NULL;
+	return bsearch(addr, locals->addrs + 16ul * locals->n6, locals->n4, 4, compare4) != NULL;
 }
 
 bool dp_locals_has_ipv6(const struct dp_locals *locals, const uint8_t addr[16])
 {
-	return locals != NULL && bsearch(addr, locals->bytes, locals->n6, 16, compare6) != NULL;
+	return locals != NULL && bsearch(addr, locals->addrs, locals->n6, 16, compare6) != NULL;
 }

@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "datapath/forward.h"
+#include "datapath/locals.h"
 #include "net/ecn.h"
 #include "net/inner.h"
 #include "net/mss.h"
@@ -125,8 +126,12 @@ static inline bool leads_somewhere(const struct dp_outer *outer)
 
 /* ---- validate: common IP packets for our MAC go on; the rest is the host's ---- */
 
-/* True for a packet that a router forwards without a second thought; *inner tells of it. */
-static bool is_common(const struct rte_mbuf *m, const uint8_t mac[6], struct inner *inner)
+/*
+ * True for a packet that a router forwards without a second thought; *inner tells of it. One whose
+ * source is ours is none: peers would take it for our own word. The kernel knows such as martians.
+ */
+static bool is_common(const struct rte_mbuf *m, const uint8_t mac[6],
+	const struct dp_locals *locals, struct inner *inner)
 {
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
 	if (!dp_is_for_mac(m, mac))
@@ -134,13 +139,17 @@ static bool is_common(const struct rte_mbuf *m, const uint8_t mac[6], struct inn
 	if (!inner_parse(frame + ETHER_HEADER_BYTES, m->data_len - ETHER_HEADER_BYTES, inner))
 		return false;
 	uint16_t type = inner->family == IP_V4 ? ETHER_TYPE_IPV4 : ETHER_TYPE_IPV6;
-	return load_be16(frame + ETHER_TYPE) == type && inner->ttl > 1 && inner->unusual == 0;
+	if (load_be16(frame + ETHER_TYPE) != type || inner->ttl <= 1 || inner->unusual != 0)
+		return false;
+	return inner->family != IP_V4 || !dp_locals_has_ipv4(locals, inner->src);
 }
 
 static void validate(struct dp_worker *worker, unsigned port, struct rte_mbuf **mbufs, unsigned n,
 	struct plain *plain)
 {
 	const uint8_t *mac = worker->dp->ports[port].mac;
+	const struct dp_locals *locals =
+		atomic_load_explicit(&worker->dp->locals, memory_order_acquire);
 	struct dp_batch host, no_room;
 	struct inner inner;
 	host.n = no_room.n = 0;
@@ -152,7 +161,7 @@ static void validate(struct dp_worker *worker, unsigned port, struct rte_mbuf **
 		struct rte_mbuf *m = mbufs[i];
 		if (unlikely(!dp_linear(m))) {
 			dp_batch_add(&no_room, m);
-		} else if (unlikely(!is_common(m, mac, &inner))) {
+		} else if (unlikely(!is_common(m, mac, locals, &inner))) {
 			dp_batch_add_frame(&host, m, port);
 		} else {
 			m->data_off += ETHER_HEADER_BYTES;

@@ -341,6 +341,33 @@ static void unusual_packets_to_the_host(void **state)
 	}
 }
 
+/*
+ * Would catch a peer that speaks as the gateway: to the inner network, and to other peers. Its
+ * allowed IPs cover the address, as those of a default route do.
+ */
+static void sources_of_ours_to_the_host(void **state)
+{
+	static const char *const to[] = {"192.168.0.5", "10.2.0.7"};
+	struct packet inner, sealed;
+	struct ip_prefix all;
+	(void)state;
+	assert_true(ip_prefix_parse("0.0.0.0/0", &all));
+	assert_int_equal(dp_set_allowed_ip(rig.dp, &all, 1), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		inner_build(&inner, 4, "192.0.2.1", to[i], 90);
+		receive_text(1, &inner);
+		assert_to_tun(0, &inner);
+		inner_build(&inner, 4, "192.0.2.2", to[i], 90);
+		receive_text(1, &inner);
+		sink_take(i == 0 ? 1 : 0, &sealed);
+	}
+	assert_true(ip_prefix_parse("2001:db8::/32", &all));
+	assert_int_equal(dp_set_allowed_ip(rig.dp, &all, 1), 0);
+	inner_build(&inner, 6, "2001:db8::1", "fd99::5", 90);
+	receive_text(1, &inner);
+	assert_delivered(&inner);
+}
+
 /* Runs for two interfaces' host sides in one burst. */
 static void host_packets_of_two_interfaces(void **state)
 {
@@ -1019,6 +1046,7 @@ int main(void)
 		TEST(other_frames_to_the_host),
 		TEST(sources_that_are_no_hosts),
 		TEST(unusual_packets_to_the_host),
+		TEST(sources_of_ours_to_the_host),
 		TEST(host_packets_of_two_interfaces),
 		TEST(peer_to_peer),
 		TEST(routes_with_an_mtu),

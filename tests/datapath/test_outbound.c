@@ -562,6 +562,45 @@ static void input(struct rte_mbuf *m)
 	dp_worker_flush(rig.worker);
 }
 
+/*
+ * Would catch an inner client that speaks to peers as the gateway; the kernel takes such packets
+ * for martians. It does not mind them of IPv6, and sends its own by the TUN.
+ */
+static void sources_of_ours_to_the_host(void **state)
+{
+	static const char *const ours[] = {"198.51.100.1", "192.0.2.1"};
+	struct packet inner, frame, sealed, text;
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		inner_build(&inner, 4, ours[i], "10.1.0.7", 80);
+		frame = inner;
+		ether_wrap(&frame, 1);
+		assert_to_tap(&frame);
+		input(kernel_packet(&inner, DP_ROUTE, 1));
+		sink_take(0, &sealed);
+		far_open(&rig.far[1], &sealed, RIG_MTU, &text);
+		assert_same(&text, &inner);
+		inner.bytes[15] ^= 1;
+		inner_fix_checksum(&inner);
+		frame = inner;
+		ether_wrap(&frame, 1);
+		rig_receive(1, &frame);
+		sink_take(0, &sealed);
+		far_open(&rig.far[1], &sealed, RIG_MTU, &text);
+	}
+	inner_build(&frame, 6, "2001:db8::1", "fd01::7", 80);
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame);
+	sink_take(0, &sealed);
+	far_open(&rig.far[1], &sealed, RIG_MTU, &text);
+	assert_int_equal(dp_set_locals(rig.dp, NULL, 0), 0);
+	inner_build(&frame, 4, ours[0], "10.1.0.7", 80);
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame); /* ours no more */
+	sink_take(0, &sealed);
+	far_open(&rig.far[1], &sealed, RIG_MTU, &text);
+}
+
 /* The kernel forwarded it: no hop is counted, and its routing is not doubted. */
 static void packets_of_the_kernel(void **state)
 {
@@ -715,6 +754,7 @@ int main(void)
 		TEST(used_up_session_to_control),
 		TEST(without_peer_or_endpoint_to_control),
 		TEST(unusual_packets_to_the_host),
+		TEST(sources_of_ours_to_the_host),
 		TEST(malformed_packets_to_the_host),
 		TEST(host_forwards_when_told),
 		TEST(plain_forwarding_between_ports),

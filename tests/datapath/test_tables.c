@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <rte_malloc.h>
 #include <rte_ring.h>
 
+#include "base/bytes.h"
+#include "datapath/locals.h"
 #include "datapath/lpm.h"
 #include "datapath/reclaim.h"
 
@@ -255,6 +258,42 @@ static void many_local_addresses(void **state)
 	ring_take(tap(0), &frame, NULL);
 }
 
+static bool is_among(const struct ip_addr *addrs, unsigned n, const uint8_t *bytes)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (addrs[i].family == IP_V4 && memcmp(addrs[i].bytes, bytes, 4) == 0)
+			return true;
+	return false;
+}
+
+/* Sets of all sizes, of neighbouring addresses; catches one of ours that the filter does not know.
+ */
+static void what_is_ours(void **state)
+{
+	static const unsigned sizes[] = {0, 1, 2, 8, 9, 16, 17, 300, 5000};
+	static struct ip_addr addrs[5000];
+	uint8_t bytes[4];
+	(void)state;
+	store_be32(bytes, (uint32_t)rig_random());
+	assert_false(dp_locals_has_ipv4(NULL, bytes));
+	for (unsigned s = 0; s < RTE_DIM(sizes); s++) {
+		unsigned n = sizes[s];
+		uint32_t first = 0x0a000000 + (uint32_t)(rig_random() & 0xffff00);
+		for (unsigned i = 0; i < n; i++) {
+			addrs[i] = (struct ip_addr){.family = i % 8 == 7 ? IP_V6 : IP_V4};
+			store_be32(addrs[i].bytes, first + 3 * i);
+		}
+		struct dp_locals *locals = dp_locals_create(addrs, n);
+		assert_non_null(locals);
+		for (unsigned i = 0; i<3 * n + 2; i += n> 300 && i > 50 ? 17 : 1) {
+			store_be32(bytes, first + i);
+			assert_int_equal(
+				dp_locals_has_ipv4(locals, bytes), is_among(addrs, n, bytes));
+		}
+		rte_free(locals);
+	}
+}
+
 static void wrong_number_of_workers(void **state)
 {
 	struct dp *dp;
@@ -288,6 +327,7 @@ int main(void)
 		TEST(buffers_of_drivers_go_back),
 		TEST(an_interface_ends),
 		TEST(many_local_addresses),
+		TEST(what_is_ours),
 		TEST(wrong_number_of_workers),
 		TEST(every_drop_has_a_name),
 	};

@@ -3,8 +3,10 @@
 Cryptokey routing and roaming, seen on the wire: whose packet is it, and to where do those for a peer
 leave?
 """
+import socket
 import time
 
+import abuse
 import lab
 import pytest
 import wgpeer
@@ -54,6 +56,29 @@ def test_longest_prefix_owns_the_source(new, bench, host, drops):
     send(narrow, "10.20.5.1")
     drops.reach(3, "inner_source")
     assert wide.fence(host) == []
+
+
+def test_nobody_speaks_for_the_gateway(new, bench, host):
+    """
+    A source of the gateway's own is its word to those who get it, whose allowed IPs have it: not from a
+    peer, though its allowed IPs cover the address, nor from a client in the plain. Linux drops martians.
+    """
+    liar, peer = new(allowed=["10.9.0.1/32"]), new(source=WAN4[1])
+    liar.connect()
+    peer.connect()
+    peer.check(host)
+    liar.send(liar.session.seal(wgpeer.udp("10.9.0.1", LAN4, b"lie", dport=host.port)))
+    assert liar.fence(host) == []
+    liar.send(liar.session.seal(wgpeer.udp("10.9.0.1", peer.tunnel4, b"lie")))
+    liar.send(liar.session.seal(wgpeer.udp(liar.tunnel4, peer.tunnel4, b"no lie")))
+    assert peer.inner().payload == b"no lie"
+    sock = wgpeer.in_namespace(bench.lan, lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+    for source in "10.9.0.1", "10.1.0.1", OUTER4:
+        lie = abuse.frame(abuse.mac(bench.topology.gw, "inner0"), source, peer.tunnel4, 9, 9, b"lie")
+        sock.sendto(lie, ("e0", 0))
+        host.send(peer, b"no lie")
+        assert peer.inner().payload == b"no lie"
+    sock.close()
 
 
 def test_peer_to_peer(new, bench, host):
