@@ -257,6 +257,10 @@ static void stage(struct interface *interface, struct rte_mbuf *packet, struct w
 		dp_drop(drops, &packet, 1, DP_DROP_PEER_GONE);
 		return;
 	}
+	if (endpoint_leads_nowhere(interface->gateway, peer)) {
+		icmp_reply_unreachable(interface, packet, now.mono_ns);
+		return;
+	}
 	packet = wg_peer_stage(peer, packet, now);
 	if (!packet && ++interface->gateway->staged_packets > LIMIT_STAGED)
 		packet = actions_unstage(interface, peer);

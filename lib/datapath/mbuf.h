@@ -26,7 +26,8 @@ enum dp_kind {
 	DP_HANDSHAKE, /* frame with a message of type 1 to 3 for interface at header_len */
 
 	/* To control (control_ring) */
-	DP_STAGE,	/* IP packet for peer_id of interface, which has no usable session */
+	DP_STAGE,	/* IP packet for peer_id of interface, which has no usable session, or an
+			   endpoint that leads nowhere or may do so: control knows */
 	DP_UNREACHABLE, /* IP packet for which interface has no peer, or the peer no endpoint: the
 			   sender is due an ICMP unreachable */
 

@@ -367,13 +367,14 @@ static void find_sessions(struct dp_worker *worker, struct dp_tunnel_burst *burs
 	for (unsigned i = 0; i < burst->n; i++) {
 		struct rte_mbuf *m = burst->mbufs[i];
 		struct wg_session *session = burst->sessions[i];
-		if (unlikely(!leads_somewhere(burst->outers[i]))) {
-			const struct dp_outer *outer = burst->outers[i];
-			bool waits = outer != NULL && outer->in_doubt;
-			set_kind(m, waits ? DP_STAGE : DP_UNREACHABLE, burst, i);
+		/* The endpoint is looked at only with a session: who is removed loses that first.
+		 */
+		if (unlikely(burst->outers[i] == NULL)) {
+			set_kind(m, DP_UNREACHABLE, burst, i);
 			dp_batch_add(&control, m);
 		} else if (unlikely(session == NULL ||
-				    !wg_session_may_seal(session, worker->now_ns))) {
+				    !wg_session_may_seal(session, worker->now_ns) ||
+				    !leads_somewhere(burst->outers[i]))) {
 			set_kind(m, DP_STAGE, burst, i);
 			dp_batch_add(&control, m);
 		} else if (unlikely(!has_room(m))) {
