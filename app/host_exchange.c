@@ -584,7 +584,7 @@ static void pass_on_too_big(struct host_exchange *hx, const struct rte_mbuf *m)
 	uint16_t port;
 
 	if (m->data_len > ETHER_HEADER_BYTES &&
-		icmp_says_too_big(frame + ETHER_HEADER_BYTES, m->data_len - ETHER_HEADER_BYTES,
+		icmp6_says_too_big(frame + ETHER_HEADER_BYTES, m->data_len - ETHER_HEADER_BYTES,
 			&too_big.destination, &port) &&
 		is_listen_port(hx, port))
 		(void)rte_ring_enqueue_elem(hx->dp->too_big_ring, &too_big, sizeof(too_big));

@@ -18,6 +18,21 @@ struct answer {
 	bool unicast;
 };
 
+/*
+ * What a router said, or anybody in its name. Of IPv4 that is no matter: our datagrams may be
+ * fragmented on the way.
+ */
+static bool mtu_is_hearsay(const struct nlattr *cache_info, uint8_t family)
+{
+	const struct rta_cacheinfo *info;
+
+	if (family != AF_INET || !cache_info ||
+		mnl_attr_get_payload_len(cache_info) < sizeof(*info))
+		return false;
+	info = mnl_attr_get_payload(cache_info);
+	return info->rta_expires != 0;
+}
+
 static int on_way(const struct nlmsghdr *nlh, void *arg)
 {
 	struct answer *answer = arg;
@@ -37,7 +52,7 @@ static int on_way(const struct nlmsghdr *nlh, void *arg)
 	path->ifindex = route.legs[0].ifindex;
 	path->neighbour = route.legs[0].gateway.family != IP_NONE ? route.legs[0].gateway
 								  : answer->query->remote.addr;
-	path->mtu = route.mtu;
+	path->mtu = mtu_is_hearsay(attrs[RTA_CACHEINFO], rtm->rtm_family) ? 0 : route.mtu;
 	link = link_find(answer->mirror, path->ifindex);
 	if (path->mtu == 0 && link)
 		path->mtu = link->state.mtu;

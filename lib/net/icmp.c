@@ -201,67 +201,20 @@ static size_t build6(uint8_t *out, enum icmp_error error, uint32_t mtu,
 
 /* ---- what routers say ---- */
 
-/* The quoted datagram of an error of this type and code, with *len bytes of it; or NULL. */
-static const uint8_t *quoted_by(
-	const uint8_t *icmp, size_t *len, unsigned type, unsigned code, unsigned header_bytes)
-{
-	if (*len < ICMP_HEADER_BYTES + header_bytes || icmp[0] != type || icmp[1] != code)
-		return NULL;
-	*len -= ICMP_HEADER_BYTES;
-	return icmp + ICMP_HEADER_BYTES;
-}
-
-static bool too_big4(
+bool icmp6_says_too_big(
 	const uint8_t *packet, size_t len, struct ip_addr *destination, uint16_t *source_port)
 {
-	size_t header = (packet[IPV4_VERSION_IHL] & 0xfu) * 4;
-	const uint8_t *quoted;
+	const uint8_t *icmp = packet + IPV6_HEADER_BYTES, *quoted = icmp + ICMP_HEADER_BYTES;
 
-	if (header < IPV4_HEADER_BYTES || header > len ||
-		packet[IPV4_PROTOCOL] != IP_PROTOCOL_ICMP ||
-		(load_be16(packet + IPV4_FRAGMENT) & IPV4_FRAGMENT_OFFSET) != 0)
+	if (len < 2 * IPV6_HEADER_BYTES + ICMP_HEADER_BYTES + UDP_HEADER_BYTES ||
+		ip_version(packet) != 6 || packet[IPV6_NEXT_HEADER] != IP_PROTOCOL_ICMPV6 ||
+		icmp[0] != ICMP6_TOO_BIG || icmp[1] != 0)
 		return false;
-	len -= header;
-	quoted = quoted_by(packet + header, &len, ICMP4_UNREACHABLE, ICMP4_FRAGMENTATION_NEEDED,
-		IPV4_HEADER_BYTES + UDP_HEADER_BYTES);
-	/* Ours have no options. */
-	if (!quoted || quoted[IPV4_VERSION_IHL] != 0x45 || quoted[IPV4_PROTOCOL] != IP_PROTOCOL_UDP)
-		return false;
-	*destination = (struct ip_addr){.family = IP_V4};
-	memcpy(destination->bytes, quoted + IPV4_DST, 4);
-	*source_port = load_be16(quoted + IPV4_HEADER_BYTES + UDP_SRC_PORT);
-	return true;
-}
-
-static bool too_big6(
-	const uint8_t *packet, size_t len, struct ip_addr *destination, uint16_t *source_port)
-{
-	const uint8_t *quoted;
-
-	if (len < IPV6_HEADER_BYTES || packet[IPV6_NEXT_HEADER] != IP_PROTOCOL_ICMPV6)
-		return false;
-	len -= IPV6_HEADER_BYTES;
-	quoted = quoted_by(packet + IPV6_HEADER_BYTES, &len, ICMP6_TOO_BIG, 0,
-		IPV6_HEADER_BYTES + UDP_HEADER_BYTES);
-	if (!quoted || ip_version(quoted) != 6 || quoted[IPV6_NEXT_HEADER] != IP_PROTOCOL_UDP)
+	/* Ours have no extension headers. */
+	if (ip_version(quoted) != 6 || quoted[IPV6_NEXT_HEADER] != IP_PROTOCOL_UDP)
 		return false;
 	*destination = (struct ip_addr){.family = IP_V6};
 	memcpy(destination->bytes, quoted + IPV6_DST, 16);
 	*source_port = load_be16(quoted + IPV6_HEADER_BYTES + UDP_SRC_PORT);
 	return true;
-}
-
-bool icmp_says_too_big(
-	const uint8_t *packet, size_t len, struct ip_addr *destination, uint16_t *source_port)
-{
-	if (len < IPV4_HEADER_BYTES)
-		return false;
-	switch (ip_version(packet)) {
-	case 4:
-		return too_big4(packet, len, destination, source_port);
-	case 6:
-		return too_big6(packet, len, destination, source_port);
-	default:
-		return false;
-	}
 }

@@ -34,11 +34,12 @@ size_t icmp_build_error(uint8_t out[ICMP_ERROR_MAX], enum icmp_error error, uint
 	const struct ip_addr *source, const uint8_t *packet, size_t len);
 
 /*
- * True for an ICMP "too big" about a UDP datagram, as an IP packet of len bytes without extension
+ * True for an ICMPv6 "too big" about a UDP datagram, as an IP packet of len bytes without extension
  * headers; *destination is where the datagram was to go, *source_port where it came from (host byte
- * order). Nothing says that it is true: checksums are not looked at, and anybody can send it.
+ * order). Nothing says that it is true: checksums are not looked at, and anybody can send it. IPv4
+ * has no use for its like: our datagrams may be fragmented on the way.
  */
-bool icmp_says_too_big(
+bool icmp6_says_too_big(
 	const uint8_t *packet, size_t len, struct ip_addr *destination, uint16_t *source_port);
 
 #endif

@@ -7,12 +7,13 @@ import contextlib
 import os
 import socket
 import struct
+import time
 
 import abuse
 import lab
 import wgpeer
 from conformance import (  # noqa: F401 (some are fixtures)
-    INNER, LAN4, LAN6, MTU, OUTER, OUTER4, WAN4, Host, bench, drops, host, host6, new)
+    INNER, LAN4, LAN6, MTU, OUTER, OUTER4, PORT, WAN4, Host, bench, drops, host, host6, new)
 from wgpeer import INITIATION, flipped
 
 
@@ -261,6 +262,40 @@ def ip_sniffer(namespace, link):
         sock.setblocking(False)
         return sock
     return wgpeer.in_namespace(namespace, make)
+
+
+def test_forged_path_mtu(new, bench, host):
+    """
+    The kernel believes whoever says that a datagram of ours was too big. Over IPv4 ours may be fragmented
+    on the way: what anybody says does not keep them off the port.
+    """
+    client = new(source=WAN4[2])
+    client.connect()
+    client.check(host)
+    gw = bench.topology.gw
+    quoted = wgpeer.udp(OUTER4, WAN4[2], bytes(1400), sport=PORT, dport=client.port)[:28]
+    message = bytes([3, 4, 0, 0, 0, 0]) + (600).to_bytes(2, "big") + quoted
+    message = message[:2] + wgpeer.checksum(message).to_bytes(2, "big") + message[4:]
+    forger = wgpeer.in_namespace(bench.wan, lambda: socket.socket(socket.AF_INET, socket.SOCK_RAW,
+                                                                  socket.IPPROTO_ICMP))
+    forger.sendto(message, (OUTER4, 0))
+    forger.close()
+    lab.wait_for("the kernel to believe it",
+                 lambda: "mtu 600" in gw.ip("route", "get", WAN4[2]).stdout)
+
+    def by_kernel():
+        return bench.gateway.telemetry(f"/wg/host,{bench.gateway.name}")["socket_tx_packets"]
+
+    time.sleep(0.025)  # initiations that are closer are dropped
+    client.connect()
+    client.check(host)
+    before = by_kernel()
+    for _ in range(10):
+        payload = os.urandom(MTU - 28)
+        host.send(client, payload)
+        assert client.inner().payload == payload
+    assert by_kernel() == before
+    gw.ip("route", "flush", "cache")
 
 
 def test_path_smaller_than_the_tunnel(new, bench, host):
