@@ -15,21 +15,33 @@ enum {
 	ND_HOP_LIMIT = 255,
 };
 
+static bool is_vlan(uint16_t type)
+{
+	return type == ETHER_TYPE_VLAN || type == ETHER_TYPE_QINQ;
+}
+
 /*
- * Of the link itself: what comes from beyond it cannot pass for such. ARP is not routed, and a
- * router would have taken from the hop limit (RFC 4861 section 3.1).
+ * Of the link itself, tagged or not: what comes from beyond it cannot pass for such. ARP is not
+ * routed, and a router would have taken from the hop limit (RFC 4861 section 3.1).
  */
 static bool is_neighbours(const struct rte_mbuf *m)
 {
 	const uint8_t *frame = rte_pktmbuf_mtod(m, const uint8_t *);
-	const uint8_t *ip = frame + ETHER_HEADER_BYTES;
-	if (m->data_len < ETHER_HEADER_BYTES)
+	unsigned header = ETHER_HEADER_BYTES;
+	if (m->data_len < header)
 		return false;
 	uint16_t type = load_be16(frame + ETHER_TYPE);
+	for (unsigned tags = 0; tags < 2 && is_vlan(type); tags++) {
+		header += VLAN_TAG_BYTES;
+		if (m->data_len < header)
+			return false;
+		type = load_be16(frame + header - sizeof(type));
+	}
 	if (type != ETHER_TYPE_IPV6)
 		return type == ETHER_TYPE_ARP;
-	if (m->data_len <= ETHER_HEADER_BYTES + IPV6_HEADER_BYTES)
+	if (m->data_len <= header + IPV6_HEADER_BYTES)
 		return false;
+	const uint8_t *ip = frame + header;
 	uint8_t message = ip[IPV6_HEADER_BYTES];
 	return ip[IPV6_NEXT_HEADER] == IP_PROTOCOL_ICMPV6 && ip[IPV6_HOP_LIMIT] == ND_HOP_LIMIT &&
 	       message >= ND_ROUTER_SOLICITATION && message <= ND_REDIRECT;

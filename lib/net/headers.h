@@ -27,7 +27,10 @@ enum ether_offset {
 
 #define ETHER_TYPE_IPV4 0x0800
 #define ETHER_TYPE_ARP	0x0806
+#define ETHER_TYPE_VLAN 0x8100 /* IEEE 802.1Q: a tag, whose last two bytes are the next type */
+#define ETHER_TYPE_QINQ 0x88a8
 #define ETHER_TYPE_IPV6 0x86dd
+#define VLAN_TAG_BYTES	4
 
 enum ipv4_offset {
 	IPV4_VERSION_IHL = 0,

@@ -105,6 +105,41 @@ static void junk_leaves_room_for_neighbours(void **state)
 	}
 }
 
+/* Puts a tag in front of the frame's type. */
+static void tag(struct packet *frame, uint16_t type)
+{
+	memmove(frame->bytes + 16, frame->bytes + 12, frame->len - 12);
+	store_be16(frame->bytes + 12, type);
+	store_be16(frame->bytes + 14, 100);
+	frame->len += 4;
+}
+
+/* VLANs of the host interface have neighbours, too. */
+static void neighbours_in_vlans(void **state)
+{
+	struct packet frame;
+	(void)state;
+	fill_but(0, KEPT);
+	for (unsigned tags = 1; tags <= 3; tags++) {
+		for (unsigned kind = 0; kind < 3; kind++) {
+			if (kind == 0)
+				make_arp(0, &frame);
+			else if (kind == 1)
+				make_icmpv6(0, 135, 255, &frame);
+			else
+				make_junk(0, 6, &frame);
+			for (unsigned i = 0; i < tags; i++)
+				tag(&frame, i == 1 ? 0x88a8 : 0x8100);
+			assert_int_equal(is_taken(0, &frame), tags <= 2 && kind < 2);
+		}
+	}
+	make_icmpv6(0, 135, 255, &frame);
+	tag(&frame, 0x8100);
+	for (frame.len = 14; frame.len < 18 + 40 + 1; frame.len++)
+		assert_false(is_taken(0, &frame));
+	empty(0);
+}
+
 /* Would catch a part that who is not on the link can have, too. */
 static void who_is_a_neighbour(void **state)
 {
@@ -167,6 +202,7 @@ int main(void)
 #define TEST(function) cmocka_unit_test_setup_teardown(function, rig_setup, rig_teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(junk_leaves_room_for_neighbours),
+		TEST(neighbours_in_vlans),
 		TEST(who_is_a_neighbour),
 		TEST(neighbours_among_junk),
 	};
