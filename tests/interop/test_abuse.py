@@ -325,22 +325,26 @@ def test_handshake_flood(abused, rest, make, counters, source):
     compute, in the same ring before them; what they wait longer is printed. Catches a worker that does
     a handshake's cryptography: the flood is more than it could do, and the ring fills.
     """
-    frames, options = make(abused, source)
     quiet = abused.pings(LONGER).finish()
-    before, (frames_before, cycles_before) = abused.gateway.drops(), abused.work_of_worker()
-    share = abuse.CpuShare(abused.gateway.process, abuse.WORKER_THREAD)
-    with abuse.Flood(abused.wan, "e0", frames, *options, "rate=20000") as flood:
-        with abused.none_lost(1.5 * LONGER, share) as loaded:
-            loaded.finish()
-        had = share.now()
-    drops, (received, cycles) = abused.drops_since(before), abused.work_of_worker()
-    cycles = (cycles - cycles_before) / (received - frames_before)
-    print(f"{flood.sent} initiations, {cycles:.0f} cycles each on the worker, which had {had:.0%} of a CPU; "
-          f"without: {quiet}; "
-          f"with: {loaded}; {drops}")
-    assert sum(drops.get(name, 0) for name in counters) > 1000 * LONGER, drops
-    assert cycles < WORKER_CYCLES_MAX
-    assert had < STARVED or loaded.percentile(50) < FLOODED_P50_MS, str(loaded)
+    # Cookies are good for two minutes at most: those that have just run out are not twice in a row.
+    for _ in range(2):
+        frames, options = make(abused, source)
+        before, (frames_before, cycles_before) = abused.gateway.drops(), abused.work_of_worker()
+        share = abuse.CpuShare(abused.gateway.process, abuse.WORKER_THREAD)
+        with abuse.Flood(abused.wan, "e0", frames, *options, "rate=20000") as flood:
+            with abused.none_lost(1.5 * LONGER, share) as loaded:
+                loaded.finish()
+            had = share.now()
+        drops, (received, cycles) = abused.drops_since(before), abused.work_of_worker()
+        cycles = (cycles - cycles_before) / (received - frames_before)
+        print(f"{flood.sent} initiations, {cycles:.0f} cycles each on the worker, which had {had:.0%} of a "
+              f"CPU; without: {quiet}; with: {loaded}; {drops}")
+        assert cycles < WORKER_CYCLES_MAX
+        assert had < STARVED or loaded.percentile(50) < FLOODED_P50_MS, str(loaded)
+        seen = sum(drops.get(name, 0) for name in counters)
+        if seen > 1000 * LONGER:
+            break
+    assert seen > 1000 * LONGER, drops
 
 
 @pytest.mark.parametrize("source", [WAN4, WAN6], ids=["outer4", "outer6"])
