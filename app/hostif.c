@@ -102,7 +102,7 @@ static int set_flags(const struct hostif *hostif, int flags)
 	return link_ioctl(hostif, SIOCSIFFLAGS, &req);
 }
 
-/* Where that is refused or not there (no IPv6, no /proc), the kernel does its harmless default. */
+/* Where that is refused or not there (no IPv6, no /proc) the kernel's default does no harm. */
 static void set_conf(const char *family, const char *name, const char *key, char value)
 {
 	char path[96];

@@ -85,9 +85,9 @@ void ifconfig_remove_routes(
 /*
  * The kernel takes routes along without a word, with a link that goes down and with an address:
  * forgets those that are there no more, so that they can be added again. The policy rules of a
- * default route stay.
+ * default route stay. 0, or a negative errno: the kernel could not be asked.
  */
-void ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex);
+int ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex);
 
 /*
  * Removes the policy rules of programs that did not come to their end, and the setting that went

@@ -7,7 +7,7 @@
  *	ifconfig_default.c what a default route needs: a table of its own, policy rules
  *
  * Thread: control. message, where it is an argument, has IFCONFIG_MESSAGE_BYTES and is written when
- * the function fails.
+ * the function fails, or when it has a warning.
  */
 #ifndef APP_IFCONFIG_PARTS_H
 #define APP_IFCONFIG_PARTS_H

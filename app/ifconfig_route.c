@@ -99,6 +99,19 @@ static struct route *route_find(const struct interface *interface, const struct 
 	return NULL;
 }
 
+static bool all_known(
+	const struct interface *interface, const struct ip_prefix *prefixes, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct ip_prefix prefix = prefixes[i];
+
+		ip_prefix_mask(&prefix);
+		if (!route_find(interface, &prefix))
+			return false;
+	}
+	return true;
+}
+
 /* --- What the kernel has --- */
 
 /* Asks for the listing that make() begins, again when the kernel's tables changed under it. */
@@ -363,7 +376,8 @@ int routes_add(struct ifconfig *ifconfig, struct interface *interface,
 	}
 	if (error != 0)
 		return error;
-	if (interface->table == IFCONFIG_TABLE_AUTO) {
+	/* Not for those that are known: they may be tried one by one. */
+	if (interface->table == IFCONFIG_TABLE_AUTO && !all_known(interface, prefixes, n)) {
 		error = list_networks(ifconfig, interface);
 		if (error != 0) {
 			snprintf(message, IFCONFIG_MESSAGE_BYTES, "%s: listing its addresses: %s",
@@ -422,13 +436,14 @@ void ifconfig_remove_routes(
 	free(routes);
 }
 
-void ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex)
+int ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex)
 {
 	struct interface *interface = ifconfig_find(ifconfig, ifindex);
 	struct hash_link *link;
+	int error = interface ? see_routes(ifconfig, interface) : -ENODEV;
 
-	if (!interface || see_routes(ifconfig, interface) != 0)
-		return;
+	if (error != 0)
+		return error;
 	for (struct hash_walk w = hash_walk_begin(&interface->routes);
 		(link = hash_walk_next(&w));) {
 		struct route *route = hash_entry(link, struct route, link);
@@ -438,6 +453,7 @@ void ifconfig_forget_lost_routes(struct ifconfig *ifconfig, uint32_t ifindex)
 		hash_remove(&interface->routes, link);
 		free(route);
 	}
+	return 0;
 }
 
 void routes_remove(struct ifconfig *ifconfig, struct interface *interface)

@@ -142,10 +142,14 @@ static int set_sockets(void *arg, const struct uapi_config *config)
 		interface->socket.port = port;
 		err = set_mark(interface, fwmark);
 	}
+	if (err)
+		return err;
+	if (config->set_fwmark)
+		interface->fwmark_is_own = config->fwmark == 0;
 	/* As in Linux: who asks for another port may have moved. */
-	if (err == 0 && moved)
+	if (moved)
 		forget_sources(interface);
-	return err;
+	return 0;
 }
 
 static void get_sockets(void *arg, uint16_t *listen_port, uint32_t *fwmark)
@@ -213,11 +217,12 @@ static void follow_default_route(struct interface *interface)
 	unsigned n = ifconfig_own_tables(gateway->ifconfig, tables, MIRROR_OWN_TABLES);
 
 	mirror_set_own_tables(gateway->mirror, tables, n);
-	if (interface->fwmark != 0)
+	if (interface->fwmark != 0 && !interface->fwmark_is_own)
 		return;
 	int err = set_mark(interface, ifconfig_fwmark(gateway->ifconfig, interface->tun.ifindex));
 	if (err)
 		failed(interface, "marking its sockets for the default route failed", err);
+	interface->fwmark_is_own = interface->fwmark != 0;
 }
 
 /* All or none. */
@@ -314,7 +319,10 @@ void interface_restore_routes(struct gateway *gateway)
 		interface->routes_in_doubt = false;
 		if (!interface->follow_routes)
 			continue;
-		ifconfig_forget_lost_routes(gateway->ifconfig, interface->tun.ifindex);
+		if (ifconfig_forget_lost_routes(gateway->ifconfig, interface->tun.ifindex) != 0) {
+			interface->routes_in_doubt = true; /* the kernel is busy: again */
+			continue;
+		}
 		list_routes(interface, &interface->changed);
 		interface_flush_routes(interface);
 	}

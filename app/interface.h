@@ -26,6 +26,7 @@ struct interface {
 	bool socket_open;
 	bool down; /* the operator set its link down: nothing is received or sent */
 	uint32_t fwmark;
+	bool fwmark_is_own; /* for its default route, and with it; not the operator's */
 	bool gone;	    /* somebody removed its TUN from the host */
 	bool follow_routes; /* the host's routes follow the allowed IPs */
 	/* The kernel may have taken some of them: its link went down, or an address is gone. */

@@ -85,7 +85,7 @@ struct mirror_callbacks {
 	void (*link_changed)(void *arg, uint32_t ifindex, uint32_t mtu, bool up);
 	/* It is gone from the kernel; it has been removed here too. */
 	void (*link_gone)(void *arg, uint32_t ifindex);
-	/* It lost an address, and the kernel may have taken routes out of it along. */
+	/* It may have lost an address, and the kernel have taken routes out of it along. */
 	void (*address_gone)(void *arg, uint32_t ifindex);
 	/*
 	 * The kernel's answer of mirror_resolve() may have changed for destinations in one of these

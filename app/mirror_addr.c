@@ -10,9 +10,11 @@ static struct rtnl_addr *addr_find(const struct addrs *addrs, const struct rtnl_
 	for (unsigned i = 0; i < addrs->n; i++) {
 		struct rtnl_addr *at = &addrs->list[i];
 
-		if (at->ifindex == addr->ifindex && at->bits == addr->bits &&
-			ip_addr_equal(&at->addr, &addr->addr) &&
-			ip_addr_equal(&at->far, &addr->far))
+		if (at->ifindex != addr->ifindex || !ip_addr_equal(&at->addr, &addr->addr))
+			continue;
+		/* Of IPv6 it is there once, and the rest may change. */
+		if (addr->addr.family == IP_V6 ||
+			(at->bits == addr->bits && ip_addr_equal(&at->far, &addr->far)))
 			return at;
 	}
 	return NULL;
@@ -67,6 +69,11 @@ void addrs_end(struct mirror *mirror, bool sweep)
 	if (!sweep)
 		return;
 	mirror->addrs = mirror->new_addrs;
+	/* What went meanwhile may have come back: nobody heard of either. */
+	for (unsigned i = 0; i < old.n; i++) {
+		if (fib_has_interface(mirror->fib, old.list[i].ifindex))
+			mirror->callbacks.address_gone(mirror->callbacks.arg, old.list[i].ifindex);
+	}
 	mirror->new_addrs = old;
 	mirror->new_addrs.n = 0;
 	mirror->addrs_changed = true;

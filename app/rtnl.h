@@ -30,7 +30,7 @@ struct rtnl_link {
 };
 
 /* Sockets take it (not tentative, not a duplicate). */
-/* An IPv4 address may be there several times, with other lengths or other ends. */
+/* Of IPv4 one may be there several times, with other lengths or other ends. */
 struct rtnl_addr {
 	uint32_t ifindex;
 	struct ip_addr addr;

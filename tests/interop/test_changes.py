@@ -154,8 +154,8 @@ def test_ipv6_that_is_off_is_told_once(site):
 
 def test_mark_of_the_default_route(site):
     """
-    It stays through a syncconf without FwMark, which asks for none, and yields to the operator's;
-    without the default route it can be taken away.
+    It stays through a syncconf without FwMark, which asks for none, goes with the default route, and
+    yields to the operator's, which stays.
     """
     gateway = site.gateway
     other = lab.keypair()[1]
@@ -170,14 +170,19 @@ def test_mark_of_the_default_route(site):
     lab.run("wg", "syncconf", gateway.name, path)
     assert gateway.show("fwmark") == mark
     assert f"its sockets have the mark {mark} while" in gateway.tail()
-    gateway.set("peer", other, "allowed-ips", "")
-    gateway.set("fwmark", "off")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(before)
+    lab.run("wg", "syncconf", gateway.name, path)
     assert gateway.show("fwmark") == "off"
     gateway.set("peer", other, "allowed-ips", "0.0.0.0/0")
     assert gateway.show("fwmark") == mark
     gateway.set("fwmark", "0x77")
     gateway.set("peer", other, "allowed-ips", "0.0.0.0/0,10.60.0.0/24")
     assert gateway.show("fwmark") == "0x77"
+    gateway.set("peer", other, "allowed-ips", "")
+    assert gateway.show("fwmark") == "0x77"
+    gateway.set("fwmark", "off")
+    assert gateway.show("fwmark") == "off"
 
 
 def test_default_route_behind_the_operators_mark(site):

@@ -74,6 +74,10 @@ static void test_events(void **state)
 		"route add 8.8.8.8/32 via 192.0.2.2 src 172.16.5.5",
 		"addr del 172.16.5.5/30 dev inner0", /* takes the route along, silently */
 		"-6 addr add fd00:5::1/64 dev outer0 nodad",
+		/* its other end becomes another, without a word that the first went */
+		"addr add fd00:6::1 peer fd00:6::9/128 dev outer0 nodad",
+		"addr change fd00:6::1 peer fd00:6::a/128 dev outer0",
+		"addr del fd00:6::1 peer fd00:6::a/128 dev outer0",
 		/* one address twice */
 		"addr add 172.16.6.1/25 dev inner0",
 		"addr add 172.16.6.1/24 dev inner0",
