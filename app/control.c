@@ -238,6 +238,53 @@ static unsigned take_works(struct gateway *gateway, struct wg_time now)
 	return n;
 }
 
+/* The workers send there already. Control finds the best way, even where it knew of the move. */
+static void take_roam(struct gateway *gateway, uint32_t id, const struct wg_path *path)
+{
+	struct wg_peer *peer = gateway->peers[id];
+
+	/* It was removed in the meantime. */
+	if (!peer)
+		return;
+	struct interface *interface = wg_peer_user(peer);
+	const struct wg_path *known = wg_peer_path(peer);
+	if (endpoint_equal(&known->remote, &path->remote) &&
+		ip_addr_equal(&known->local, &path->local)) {
+		endpoint_resolve(interface, peer);
+		return;
+	}
+	wg_peer_hint_roam(peer, path);
+	actions_drain(interface);
+}
+
+static unsigned take_roams(struct gateway *gateway)
+{
+	struct wg_path path;
+	uint32_t id;
+	unsigned n = 0;
+
+	while (n < ROAMS_A_TURN && dp_take_roam(gateway->dp, &id, &path)) {
+		take_roam(gateway, id, &path);
+		n++;
+	}
+	return n;
+}
+
+/*
+ * The peer moved to where its own tunnel may lead (struct dp_outer), and nobody has asked the
+ * kernel yet: now. True: it does.
+ */
+static bool leads_nowhere(struct gateway *gateway, const struct wg_peer *peer)
+{
+	const struct dp_outer *outer = endpoint_published(gateway, peer);
+
+	for (unsigned i = 0; outer && outer->in_doubt && i < LIMIT_ROAMS / ROAMS_A_TURN; i++) {
+		(void)take_roams(gateway);
+		outer = endpoint_published(gateway, peer);
+	}
+	return outer && outer->nowhere;
+}
+
 /*
  * The peer is looked up anew: since a worker did, the destination may have moved to another, and
  * the peer's id too. What is staged for a peer will be sealed for it.
@@ -257,7 +304,7 @@ static void stage(struct interface *interface, struct rte_mbuf *packet, struct w
 		dp_drop(drops, &packet, 1, DP_DROP_PEER_GONE);
 		return;
 	}
-	if (endpoint_leads_nowhere(interface->gateway, peer)) {
+	if (leads_nowhere(interface->gateway, peer)) {
 		icmp_reply_unreachable(interface, packet, now.mono_ns);
 		return;
 	}
@@ -315,38 +362,6 @@ static unsigned take_hints(struct gateway *gateway, struct wg_time now)
 	while (n < HINTS_A_TURN && rte_rdtsc() < end &&
 		rte_ring_sc_dequeue_elem(gateway->dp->hint_ring, &hint, sizeof(hint)) == 0) {
 		take_hint(gateway, &hint, now);
-		n++;
-	}
-	return n;
-}
-
-/* The workers send there already. Control finds the best way, even where it knew of the move. */
-static void take_roam(struct gateway *gateway, uint32_t id, const struct wg_path *path)
-{
-	struct wg_peer *peer = gateway->peers[id];
-
-	/* It was removed in the meantime. */
-	if (!peer)
-		return;
-	struct interface *interface = wg_peer_user(peer);
-	const struct wg_path *known = wg_peer_path(peer);
-	if (endpoint_equal(&known->remote, &path->remote) &&
-		ip_addr_equal(&known->local, &path->local)) {
-		endpoint_resolve(interface, peer);
-		return;
-	}
-	wg_peer_hint_roam(peer, path);
-	actions_drain(interface);
-}
-
-static unsigned take_roams(struct gateway *gateway)
-{
-	struct wg_path path;
-	uint32_t id;
-	unsigned n = 0;
-
-	while (n < ROAMS_A_TURN && dp_take_roam(gateway->dp, &id, &path)) {
-		take_roam(gateway, id, &path);
 		n++;
 	}
 	return n;

@@ -110,13 +110,11 @@ static bool leads_back(
 	return true;
 }
 
-bool endpoint_leads_nowhere(const struct gateway *gateway, const struct wg_peer *peer)
+const struct dp_outer *endpoint_published(const struct gateway *gateway, const struct wg_peer *peer)
 {
 	const struct dp_peer *published = dp_find_peer(gateway->dp, wg_peer_id(peer));
-	const struct dp_outer *outer =
-		atomic_load_explicit(&published->outer, memory_order_acquire);
 
-	return outer && outer->nowhere;
+	return atomic_load_explicit(&published->outer, memory_order_acquire);
 }
 
 void endpoint_resolve(struct interface *interface, struct wg_peer *peer)

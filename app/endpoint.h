@@ -39,8 +39,9 @@ struct endpoints {
 	uint64_t too_big_due_ns; /* when to listen to routers again */
 };
 
-/* Whether what is sealed for the peer would be sealed for it again: see struct dp_outer. */
-bool endpoint_leads_nowhere(const struct gateway *gateway, const struct wg_peer *peer);
+/* The way to the peer's endpoint as it is published, for nowhere and in_doubt; NULL: none. */
+const struct dp_outer *endpoint_published(
+	const struct gateway *gateway, const struct wg_peer *peer);
 /* Publishes the way to the peer's endpoint as it is now. */
 void endpoint_resolve(struct interface *interface, struct wg_peer *peer);
 

@@ -364,8 +364,7 @@ int dp_peer_set_outer(struct dp *dp, uint32_t id, const struct dp_outer *outer)
 		if (copy == NULL)
 			return -ENOMEM;
 		*copy = *outer;
-		copy->special =
-			outer->via_kernel || outer->mtu != 0 || outer->nowhere || outer->in_doubt;
+		copy->special = dp_outer_is_special(outer);
 	}
 	const struct dp_outer *old = atomic_load_explicit(&peer->outer, memory_order_acquire);
 	do {

@@ -60,6 +60,12 @@ struct dp_outer {
 };
 static_assert(offsetof(struct dp_outer, mtu) == DP_OUTER_HEADER_ROOM, "copied whole");
 
+/* For special, when all else is set. */
+static inline bool dp_outer_is_special(const struct dp_outer *outer)
+{
+	return outer->via_kernel || outer->mtu != 0 || outer->nowhere || outer->in_doubt;
+}
+
 /*
  * A peer as workers see it: its place in dp->peers. Removing it only clears live and current, so
  * who found it goes on to the end of the turn; it is used again when a grace period has passed.
@@ -109,7 +115,7 @@ struct dp_interface {
 	_Atomic uint16_t mtu;		  /* [control w, workers r] of the tunnel */
 };
 
-/* A DPDK port. [control w before workers start, workers r], but for mtu. */
+/* A DPDK port. [control w before workers start, workers r], but for mtu and down. */
 struct dp_port {
 	bool outer, inner; /* one-armed: both */
 	bool offload_udp;  /* the NIC fills in UDP checksums */
@@ -159,10 +165,10 @@ struct dp {
 	struct dp_interface interfaces[LIMIT_INTERFACES];
 	struct dp_port ports[LIMIT_PORTS];
 
-	/* Rings of mbufs, but for hint_ring: elements of struct dp_hint. [const after create] */
-	struct rte_ring *handshake_ring;	 /* many producers, control consumes */
-	struct rte_ring *control_ring;		 /* the same, for all else: inner packets */
-	struct rte_ring *hint_ring;		 /* many producers, control consumes */
+	/* Rings of mbufs unless they say otherwise. [const after create] */
+	struct rte_ring *handshake_ring; /* many producers, control consumes */
+	struct rte_ring *control_ring;	 /* the same, for all else: inner packets */
+	struct rte_ring *hint_ring;	 /* of struct dp_hint; many producers, control consumes */
 	struct rte_ring *in_ring[LIMIT_WORKERS]; /* many producers, the worker consumes */
 	/* The same for frames of workers that have no queue of a port: they come at line rate, and
 	 * must not crowd out what the host exchange and control send. */

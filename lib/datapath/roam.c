@@ -90,7 +90,7 @@ static void learn(struct dp_outer *out, const struct dp_outer *seen, const uint8
 		memcpy(macs, seen->header, sizeof(macs));
 	}
 	out->learned = true;
-	out->special = out->via_kernel || out->mtu != 0 || out->nowhere || out->in_doubt;
+	out->special = dp_outer_is_special(out);
 	out->header_len =
 		outer_prepare(out->header, macs, &local, &path.remote, DATA_TRAFFIC_CLASS) & 0x7f;
 }
