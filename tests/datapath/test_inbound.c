@@ -488,19 +488,26 @@ static void forget(void *arg, void *object)
 	(void)object;
 }
 
+/* Has lan send to the peer; inner is as it has to arrive. */
+static void send_to(unsigned id, struct packet *inner)
+{
+	struct packet frame;
+	char dst[20];
+	snprintf(dst, sizeof(dst), "10.%u.0.9", id);
+	inner_build(inner, 4, "192.168.0.5", dst, 100);
+	frame = *inner;
+	ether_wrap(&frame, 1);
+	rig_receive(1, &frame);
+	inner_hop(inner);
+}
+
 /* An answer to the peer is sealed for where it is now; where to: by the kernel's socket or not. */
 static void assert_answered(unsigned id, bool by_kernel, uint32_t scope_id)
 {
 	struct packet inner, frame, text;
 	struct dp_mbuf info;
 	struct far *far = &rig.far[id];
-	char dst[20];
-	snprintf(dst, sizeof(dst), "10.%u.0.9", id);
-	inner_build(&inner, 4, "192.168.0.5", dst, 100);
-	frame = inner;
-	ether_wrap(&frame, 1);
-	rig_receive(1, &frame);
-	inner_hop(&inner);
+	send_to(id, &inner);
 	if (!by_kernel) {
 		sink_take(0, &frame);
 		far_open(far, &frame, RIG_MTU, &text);
@@ -615,17 +622,11 @@ static void roaming(void **state)
 /* What is for the peer goes to control, which knows what to do. */
 static void assert_left_to_control(unsigned id)
 {
-	struct packet inner, frame, out;
+	struct packet inner, out;
 	struct dp_mbuf info;
-	char dst[20];
-	snprintf(dst, sizeof(dst), "10.%u.0.9", id);
-	inner_build(&inner, 4, "192.168.0.5", dst, 100);
-	frame = inner;
-	ether_wrap(&frame, 1);
-	rig_receive(1, &frame);
+	send_to(id, &inner);
 	ring_take(rig.dp->control_ring, &out, &info);
 	assert_int_equal(info.kind, DP_STAGE);
-	inner_hop(&inner);
 	assert_same(&out, &inner);
 }
 
